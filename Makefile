@@ -1,0 +1,47 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check format bench lock clean
+
+BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## leave a working .venv/bin/ostiary
+	@scripts/setup
+
+serve: setup ## set up what is missing, then serve on 127.0.0.1:3080
+	@exec $(BIN)/ostiary serve
+
+test: ## set up what is missing, real services too, then run the tests (PYTEST_ARGS="-k sessions")
+	@scripts/setup test
+	$(BIN)/pytest -n 2 -q $(PYTEST_ARGS)
+
+check: ## lint, formatting, types, import rules
+	@scripts/setup check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: ## sort, fix and format
+	@scripts/setup check
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench: ## measure; prints a table and writes bench/results/
+	@scripts/setup check
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+lock: ## write the lock files anew, with the newest versions that fit (hashes, no addresses)
+	@scripts/setup check
+	$(LOCK) --upgrade --group build -o requirements.txt pyproject.toml
+	$(LOCK) --upgrade --group build --group dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+	cd tests/node && npm update --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+	$(BIN)/python -c "import json, pathlib; path = pathlib.Path('tests/node/package-lock.json'); lock = json.loads(path.read_text()); \
+	[package.pop('funding', None) for package in lock['packages'].values()]; path.write_text(json.dumps(lock, indent=2) + '\n')"
+
+clean: ## remove what the other targets made, except data
+	rm -rf .venv tests/node/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist src/*.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

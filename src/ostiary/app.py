@@ -1,0 +1,153 @@
+"""The composition root: `create_app(settings)` builds everything; nothing else builds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.types import Receive, Scope, Send
+
+from ostiary.crypto.handshake import Handshake
+from ostiary.crypto.keys import Keys, load_or_create
+from ostiary.crypto.passwords import PasswordHasher
+from ostiary.crypto.sealing import Sealer
+from ostiary.crypto.tokens import Digester
+from ostiary.dialects.front_desk import FrontDesk
+from ostiary.dialects.librechat import LibreChat
+from ostiary.dialects.librepass import LibrePass
+from ostiary.dialects.operations import Operations
+from ostiary.dialects.wire import Wire
+from ostiary.identity.context import Services, micros
+from ostiary.identity.passwords import Password, PasswordMethod
+from ostiary.identity.public_keys import PublicKeyMethod, SharedKey
+from ostiary.identity.throttle import Rules
+from ostiary.jobs import Jobs
+from ostiary.limits.memory import MemoryLimits
+from ostiary.limits.store import LimitStore
+from ostiary.observability.logging import log, set_up
+from ostiary.observability.metrics import Metrics
+from ostiary.settings import Secrets, Settings, SettingsError
+from ostiary.storage.database import open_database
+from ostiary.storage.migrate import migrate
+
+GENERATED = ("JWT_SECRET", "JWT_REFRESH_SECRET", "CREDS_KEY", "OSTIARY_ROOT_KEY")
+
+
+def now() -> int:
+    """Microseconds, UTC."""
+    return time.time_ns() // 1000
+
+
+def keys_of(settings: Settings) -> Keys:
+    """The secrets given, and for those not given the ones generated once under OSTIARY_DATA. Raises SettingsError."""
+    given = {
+        names[0]: getattr(settings.secrets, field).get_secret_value() for field, names in Secrets.variables().items()
+    }
+    missing = tuple(name for name in GENERATED if not given[name])
+    try:
+        kept = load_or_create(settings.server.data, missing) if missing else {}
+    except OSError as error:
+        text = f"OSTIARY_DATA={settings.server.data} cannot be written ({error.strerror}). Make the folder writable, or give the secrets"
+        raise SettingsError(text) from error
+    secret = {name: given[name] or kept[name] for name in GENERATED}
+    return Keys(
+        jwt_secret=secret["JWT_SECRET"].encode(),
+        jwt_refresh_secret=secret["JWT_REFRESH_SECRET"].encode(),
+        creds_key=bytes.fromhex(secret["CREDS_KEY"]),
+        root=secret["OSTIARY_ROOT_KEY"].encode(),
+    )
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, clock: Callable[[], int] = now) -> AsyncIterator[Services]:
+    """Everything that lives as long as the process, on a database with this version's tables."""
+    keys = keys_of(settings)
+    await migrate(settings.database_url)
+    database = await open_database(settings.database_url, settings.storage.pool_size)
+    passwords = settings.passwords
+    hasher = PasswordHasher(passwords.bcrypt_cost, passwords.hashing_threads, passwords.hashing_queue)
+    limits = _limits(settings)
+    try:
+        yield Services(
+            settings=settings,
+            database=database,
+            keys=keys,
+            digester=Digester(keys.derive("digests")),
+            sealer=Sealer(keys.derive("sealing")),
+            hasher=hasher,
+            handshake=Handshake(keys.derive, micros(settings.sessions.handshake_period)),
+            limits=limits,
+            rules=Rules.of(settings),
+            metrics=Metrics(),
+            clock=clock,
+            methods={Password: PasswordMethod(), SharedKey: PublicKeyMethod()},
+        )
+    finally:
+        hasher.close()
+        await limits.close()
+        await database.close()
+
+
+def _limits(settings: Settings) -> LimitStore:
+    return MemoryLimits()
+
+
+class Application:
+    """The ASGI application. Its services open with the lifespan, or with `running` where there is none."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], int] = now) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._desk: FrontDesk | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and self._desk is not None:
+            await self._desk(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    @asynccontextmanager
+    async def running(self, *, with_jobs: bool = True) -> AsyncIterator[tuple[Services, Jobs]]:
+        """Open the services, serve, and close them again."""
+        async with open_services(self.settings, self._clock) as services:
+            jobs = Jobs(services)
+            self._desk = front_desk(services)
+            if with_jobs:
+                jobs.start()
+            try:
+                yield services, jobs
+            finally:
+                await jobs.stop()
+                self._desk = None
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            async with self.running():
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except Exception as error:
+            log.exception("start:failed")
+            await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def front_desk(services: Services) -> FrontDesk:
+    """The wires, mounted."""
+    dialects = services.settings.server.dialects
+    password_wire: Wire | None = LibreChat() if "librechat" in dialects else None
+    key_wire: Wire | None = LibrePass() if "librepass" in dialects else None
+    operations = Operations([wire for wire in (password_wire, key_wire) if wire is not None])
+    return FrontDesk(services, operations, password_wire, key_wire)
+
+
+def create_app(settings: Settings | None = None, clock: Callable[[], int] = now) -> Application:
+    """The application; without settings, from the process's environment. Raises SettingsError."""
+    settings = settings or Settings.load()
+    set_up(settings.server.log_format, settings.server.log_level)
+    return Application(settings, clock)

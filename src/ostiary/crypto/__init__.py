@@ -1,0 +1,1 @@
+"""Pure functions and the hashing pool: nothing here knows accounts, wires or rows."""

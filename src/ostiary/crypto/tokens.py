@@ -1,0 +1,35 @@
+"""Random secrets and their keyed digests. Plaintext and digest never share a name or a type."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from hashlib import sha256
+from typing import NewType
+
+TokenHash = NewType("TokenHash", bytes)
+
+KEY_PREFIX = "lp_"
+
+
+class Digester:
+    """Keyed digests (HMAC-SHA-256): whoever reads the table can neither use a token nor test a guess."""
+
+    def __init__(self, key: bytes) -> None:
+        self._keyed = hmac.new(key, digestmod=sha256)
+
+    def digest(self, purpose: str, token: str) -> TokenHash:
+        """The digest of one token for one purpose; a token of another purpose never matches."""
+        mac = self._keyed.copy()
+        mac.update(purpose.encode() + b"\0" + token.encode("utf-8", "surrogatepass"))
+        return TokenHash(mac.digest())
+
+
+def random_hex(bytes_of_entropy: int = 32) -> str:
+    """Lower-case hex of so many random bytes."""
+    return secrets.token_hex(bytes_of_entropy)
+
+
+def new_key() -> str:
+    """An API key of LibrePass's wire: `lp_` and 64 hex digits (librepass-wire 4)."""
+    return KEY_PREFIX + secrets.token_hex(32)

@@ -1,0 +1,1 @@
+"""Dialects: one folder is one wire; neither imports the other. The front desk chooses."""

@@ -1,0 +1,238 @@
+"""The front desk: which wire is this request's? It reads the body, chooses, and adds what all answers share.
+
+Both APIs live under `/api/auth` and `/api/user`. A path that one wire alone knows is that wire's. Where they meet, and where
+neither knows the path, what is presented decides (contract, "Both wires on one origin").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from ostiary.dialects.http import AddressReader, Call, Header, MalformedBodyError, json_response, raw_response
+from ostiary.dialects.wire import Wire
+from ostiary.identity.context import Client, Services
+from ostiary.observability.logging import log, request_id
+
+BODY_SECONDS = 15
+KEY_MEMBERS = ("publicKey", "sharedKey")
+VAULT_PATHS = ("/api/cipher", "/api/collection", "/api/user/email", "/api/user/password")
+DEVICE_COOKIE = "ostiary_device"
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_METHODS = frozenset({*_WITH_BODY, "GET", "HEAD", "OPTIONS"})
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+class _TooSlowError(Exception):
+    pass
+
+
+class _GoneError(Exception):
+    pass
+
+
+class FrontDesk:
+    """Hands each request to a wire. `password_wire` is the default; `key_wire` answers what looks like its own."""
+
+    def __init__(self, services: Services, operations: Wire, password_wire: Wire | None, key_wire: Wire | None) -> None:
+        settings = services.settings
+        self._services = services
+        self._operations = operations
+        self._password_wire = password_wire
+        self._key_wire = key_wire
+        self._address = AddressReader(settings)
+        self._hosts = {
+            host.lower(): wire
+            for host, wire in ((settings.server.librechat_host, password_wire), (settings.server.librepass_host, key_wire))
+            if host and wire
+        }
+        self._origins = {origin.encode("latin-1", "replace") for origin in settings.browser_origins}
+        self._max_body = settings.server.max_body
+        self._max_vault_body = settings.server.max_vault_body
+        self._shared: list[Header] = [
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"x-frame-options", b"DENY"),
+        ]
+        if settings.server.no_index:
+            self._shared.append((b"x-robots-tag", b"noindex"))
+        if settings.server.public_server_url.startswith("https://"):
+            self._shared.append((b"strict-transport-security", b"max-age=31536000"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        headers: Sequence[Header] = scope["headers"]
+        origin = next((value for name, value in headers if name == b"origin"), None)
+        identifier = secrets.token_hex(8)
+        request_id.set(identifier)
+        call = Call(dict(scope), b"", self._services, self._client(scope, identifier))
+        shared = [*self._shared, (b"x-request-id", identifier.encode()), *self._cors(origin)]
+
+        async def send_shared(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *call.extra_headers, *shared]}
+            await send(message)
+
+        try:
+            response = await self._prepare(call, headers, origin, receive)
+        except _GoneError:
+            log.info("request:abandoned", path=call.path)
+            return
+        if response is not None:
+            await response(scope, receive, send_shared)
+            return
+        await self._wire_of(call).respond(call, _replayed(call.body), send_shared)
+
+    def _client(self, scope: Scope, identifier: str) -> Client:
+        agent = device = ""
+        for name, value in scope["headers"]:
+            if name == b"user-agent":
+                agent = value.decode("latin-1")
+            elif name == b"cookie" and b"ostiary_device=" in value:
+                device = value.decode("latin-1").partition(f"{DEVICE_COOKIE}=")[2].partition(";")[0].strip()
+        return Client(self._address(scope), agent, identifier, device)
+
+    async def _prepare(self, call: Call, headers: Sequence[Header], origin: bytes | None, receive: Receive) -> Response | None:
+        """Read the body. An answer when this request goes no further, else None."""
+        if call.method == "OPTIONS":
+            return self._options(call, headers, origin)
+        wire = self._by_path(call)
+        if call.method not in _METHODS:
+            return wire.wrong_method(call, wire.allowed_methods(call.path))
+        if call.method == "HEAD":
+            return await self._head(call, wire)
+        if call.method not in _WITH_BODY:
+            return None
+        most = self._max_vault_body if call.path.startswith(VAULT_PATHS) else self._max_body
+        try:
+            call.body = await _read_body(headers, receive, most)
+        except _TooLargeError:
+            return wire.too_large(call)
+        except _TooSlowError:
+            return wire.unavailable(call, 1)
+        return None
+
+    def _wire_of(self, call: Call) -> Wire:
+        if call.path in ("/api/auth/register", "/api/user/delete") and self._password_wire and self._key_wire and not self._hosts:
+            return self._by_contents(call, self._password_wire, self._key_wire)
+        return self._by_path(call)
+
+    def _by_path(self, call: Call) -> Wire:
+        if call.path in self._operations.paths:
+            return self._operations
+        if self._hosts and (named := self._hosts.get(_host(call))):
+            return named
+        if self._password_wire is None or self._key_wire is None:
+            return self._password_wire or self._key_wire or self._operations
+        in_password, in_key = self._password_wire.knows(call.path), self._key_wire.knows(call.path)
+        if in_password != in_key:
+            return self._password_wire if in_password else self._key_wire
+        return self._key_wire if _looks_like_key(call) else self._password_wire
+
+    def _by_contents(self, call: Call, password_wire: Wire, key_wire: Wire) -> Wire:
+        if _has_key_bearer(call):
+            return key_wire
+        try:
+            body = call.json() if call.body else {}
+        except MalformedBodyError:
+            return key_wire if _looks_like_key(call) else password_wire
+        if not isinstance(body, Mapping):
+            return key_wire if _looks_like_key(call) else password_wire
+        # A body with both kinds of credential goes to the password wire, which refuses it: the desk never guesses.
+        if any(member in body for member in KEY_MEMBERS) and "password" not in body:
+            return key_wire
+        return password_wire
+
+    async def _head(self, call: Call, wire: Wire) -> Response:
+        # A mail scanner's HEAD must do nothing; where GET changes nothing either, it is answered alike.
+        if ("GET", call.path) in wire.harmless:
+            return await wire.exact["GET", call.path](call)
+        if ("GET", call.path) in wire.exact:
+            return raw_response(b"", None)
+        return wire.wrong_method(call, allowed) if (allowed := wire.allowed_methods(call.path)) else wire.not_found(call)
+
+    def _options(self, call: Call, headers: Sequence[Header], origin: bytes | None) -> Response:
+        allowed = self._by_path(call).allowed_methods(call.path)
+        if origin is None:
+            return raw_response(b"", None, 204, [(b"allow", (allowed or "OPTIONS").encode())])
+        if origin not in self._origins:
+            text = "Invalid CORS request"
+            return json_response({"error": text, "status": 403, "message": text}, 403)
+        asked = next((value for name, value in headers if name == b"access-control-request-headers"), b"")
+        return raw_response(
+            b"",
+            None,
+            204,
+            [
+                (b"access-control-allow-methods", b"GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS"),
+                (b"access-control-max-age", b"1800"),
+                *([(b"access-control-allow-headers", asked)] if asked else []),
+            ],
+        )
+
+    def _cors(self, origin: bytes | None) -> list[Header]:
+        if origin is None:
+            return []
+        vary: Header = (b"vary", b"Origin")
+        if origin not in self._origins:
+            return [vary]
+        return [vary, (b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true")]
+
+
+def _host(call: Call) -> str:
+    return (call.header(b"host") or "").partition(":")[0].lower()
+
+
+def _has_key_bearer(call: Call) -> bool:
+    presented = call.header(b"authorization") or ""
+    return presented.removeprefix("Bearer ").startswith("lp_")
+
+
+def _looks_like_key(call: Call) -> bool:
+    return _has_key_bearer(call) or call.header(b"x-api") is not None
+
+
+async def _read_body(headers: Sequence[Header], receive: Receive, most: int) -> bytes:
+    """The whole body, counted while it comes."""
+    declared = next((value for name, value in headers if name == b"content-length"), b"")
+    if declared.isdigit() and int(declared[:20]) > most:
+        raise _TooLargeError
+    if declared == b"0":
+        return b""
+    parts: list[bytes] = []
+    size = 0
+    message: Message = {"more_body": True}
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while message.get("more_body"):
+                message = await _next(receive)
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > most:
+                    raise _TooLargeError
+    except TimeoutError as error:
+        raise _TooSlowError from error
+    return b"".join(parts)
+
+
+async def _next(receive: Receive) -> Message:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _GoneError
+    return message
+
+
+def _replayed(body: bytes) -> Receive:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive

@@ -1,0 +1,159 @@
+"""`/api/auth`: sign in, register, refresh, sign out (librechat-wire 5.1 to 5.4), and the redirects of section 15, row 18."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from starlette.responses import Response
+
+from ostiary.crypto.tokens import random_hex
+from ostiary.dialects.http import Call, json_response, text_response
+from ostiary.dialects.librechat import deps, schemas, tokens
+from ostiary.dialects.librechat.errors import BearerRefused, RefreshMalformed
+from ostiary.identity import accounts, audit, bans, credentials, devices, registration, sessions, sign_in, throttle
+from ostiary.identity.context import Context
+from ostiary.identity.links import LinkStyle
+from ostiary.identity.methods import Verified
+from ostiary.identity.passwords import Password
+from ostiary.identity.refusals import InvitationRefused, MethodClosed, PasswordRefused
+from ostiary.identity.sessions import BROWSER, SessionRequest
+from ostiary.identity.sign_in import FactorRequired, SignedIn, Ticket
+
+REGISTERED = "Please check your email to verify your email address."
+FACTOR_ASKED = "2FA verification required"
+
+VERIFICATION = LinkStyle(
+    purpose="verification",
+    life=timedelta(minutes=15),
+    new_token=random_hex,
+    url=lambda settings, _account, email, token: (
+        f"{settings.server.public_client_url}/verify?token={token}&email={quote(email, safe='')}"
+    ),
+)
+
+
+async def login(call: Call) -> Response:
+    """Section 5.1: limiter, ban by address, switch, fields, then the one door."""
+    body = deps.read_body(call)
+    secret = random_hex()
+    async with call.begin() as ctx:
+        await deps.limited(call, ctx, ctx.services.rules.login, "logins", email=body.get("email"))
+        await bans.check_address(ctx)
+        policy = ctx.settings.policy
+        if not (policy.allow_email_login or policy.allow_email_login_override):
+            raise MethodClosed
+        email, password = schemas.login_fields(body, ctx.settings)
+        outcome = await sign_in.sign_in(ctx, Password(email, password), ticket(call, secret))
+    return signed_in(call, ctx, outcome, secret)
+
+
+def ticket(call: Call, secret: str) -> Ticket:
+    """A browser session, or a challenge under this secret."""
+    return Ticket(SessionRequest(kind=BROWSER), call.services.digester.digest("challenge", tokens.challenge_key(call, secret)))
+
+
+def signed_in(call: Call, ctx: Context, outcome: SignedIn | FactorRequired, secret: str, **members: Any) -> Response:  # noqa: ANN401
+    """Token, user and cookies; or what the client needs to ask for a code (section 15, row 1)."""
+    if isinstance(outcome, FactorRequired):
+        temporary = tokens.temporary_token(call.services, outcome.account, secret, ctx.now)
+        return json_response({"twoFAPending": True, "tempToken": temporary, "message": FACTOR_ASKED, **members})
+    account, session = outcome.account, outcome.session
+    cookies = tokens.signed_in_cookies(
+        call, session, tokens.refresh_token(call.services, session, session.created_at), device=devices.remember(ctx, account.id),
+    )
+    token = tokens.access_token(call.services, account, session, ctx.now)
+    return json_response({**members, "token": token, "user": schemas.user_json(account, ctx.settings)}, 200, cookies)
+
+
+async def register(call: Call) -> Response:
+    """Section 5.3: the same answer whether the address is free or not."""
+    body = deps.read_body(call)
+    secret = random_hex()
+    outcome: SignedIn | FactorRequired | None = None
+    async with call.begin() as ctx:
+        await deps.limited(call, ctx, ctx.services.rules.register, "registrations", email=body.get("email"))
+        await bans.check_address(ctx)
+        if any(member in body for member in ("publicKey", "sharedKey")):
+            raise schemas.FieldsRefused("A registration has a password or a key, not both.")
+        invitation = _invitation(body.get("token"))
+        await registration.check_gate(ctx, schemas.text_of(body, "email"), invitation)
+        fields = schemas.registration_fields(body, ctx.settings)
+        try:
+            account = await registration.register(ctx, registration.Applicant(**fields, invitation=invitation), VERIFICATION)
+        except PasswordRefused as refusal:
+            raise schemas.password_complaint(refusal, ctx.settings) from refusal
+        if account is not None and account.is_verified and ctx.settings.policy.register_auto_login:
+            candidate = await accounts.candidate_by_id(ctx, account.id, credentials.PASSWORD)
+            if candidate is not None:
+                outcome = await sign_in.admit(ctx, Verified(candidate, ("pwd",)), ticket(call, secret))
+    if outcome is not None:
+        return signed_in(call, ctx, outcome, secret, message=REGISTERED)
+    return json_response({"message": REGISTERED})
+
+
+def _invitation(token: object) -> str | None:
+    """The token of an invitation; the client sends the text `undefined` when it has none."""
+    if token is None or token in ("", "undefined"):
+        return None
+    if not isinstance(token, str) or "\0" in token:
+        raise InvitationRefused("malformed")
+    return token
+
+
+async def refresh(call: Call) -> Response:
+    """Section 5.4: the cookie alone decides; a bearer, dead or alive, is not looked at."""
+    cookie = call.cookie(tokens.REFRESH)
+    if not cookie:
+        return text_response("Refresh token not provided")
+    deps.require_own_site(call)
+    async with call.begin() as ctx:
+        await throttle.take(ctx, ctx.services.rules.refresh, throttle.network(call.client.address))
+        account_id, session_id, generation, tag = tokens.read_refresh(call.services, cookie, ctx.now)
+        refreshed = await sessions.rotate(ctx, session_id, account_id, generation, tag)
+    account, session = refreshed.principal.account, refreshed.principal.session
+    cookies = tokens.signed_in_cookies(call, session, tokens.refresh_token(call.services, session, refreshed.issued_at))
+    token = tokens.access_token(call.services, account, session, ctx.now)
+    return json_response({"token": token, "user": schemas.user_json(account, ctx.settings)}, 200, cookies)
+
+
+async def logout(call: Call) -> Response:
+    """Section 5.2. The bearer's session ends, and so does the cookie's; never anybody else's (contract, "logout")."""
+    if call.cookie(tokens.REFRESH):
+        deps.require_own_site(call)
+    async with call.begin() as ctx:
+        by_cookie = await _session_of_cookie(call, ctx)
+        try:
+            found = await deps.principal(call, ctx)
+        except BearerRefused as refusal:
+            if by_cookie is not None:
+                await _end(ctx, *by_cookie)
+            return json_response({"message": refusal.reason}, 401, tokens.cleared_cookies(call) if call.cookie(tokens.REFRESH) else ())
+        await _end(ctx, found.account.id, found.session.id)
+        if by_cookie is not None and by_cookie[0] == found.account.id and by_cookie[1] != found.session.id:
+            await _end(ctx, *by_cookie)
+    return json_response({"message": "Logout successful"}, 200, tokens.cleared_cookies(call))
+
+
+async def _session_of_cookie(call: Call, ctx: Context) -> tuple[str, str] | None:
+    """Account id and session id of the refresh cookie, if this server issued it."""
+    cookie = call.cookie(tokens.REFRESH)
+    if not cookie:
+        return None
+    try:
+        account_id, session_id, generation, tag = tokens.read_refresh(call.services, cookie, ctx.now)
+    except RefreshMalformed:
+        return None
+    is_ours = tag == sessions.refresh_tag(call.services, session_id, generation)
+    return (account_id, session_id) if is_ours else None
+
+
+async def _end(ctx: Context, account_id: str, session_id: str) -> None:
+    if await sessions.end_by_id(ctx, account_id, session_id):
+        await audit.record(ctx, audit.Event.SIGNED_OUT, account_id, session=session_id)
+
+
+async def csrf(call: Call) -> Response:
+    """A token for clients that want one; sent back as `X-CSRF-Token`, it is checked."""
+    return json_response({"csrfToken": tokens.csrf_token(call)})

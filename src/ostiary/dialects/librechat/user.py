@@ -1,0 +1,50 @@
+"""`/api/user` (librechat-wire 6)."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from ostiary.dialects.http import Call, json_response
+from ostiary.dialects.librechat import deps, schemas
+from ostiary.identity import accounts, audit, deletion, step_up
+from ostiary.identity.refusals import AccountGone, DeletionClosed
+
+
+async def me(call: Call) -> Response:
+    """The owner's record."""
+    async with call.begin() as ctx:
+        who = await deps.principal(call, ctx)
+    return json_response(schemas.user_json(who.account, call.settings))
+
+
+async def terms(call: Call) -> Response:
+    """Whether the present version of the terms was accepted, and when."""
+    async with call.begin() as ctx:
+        account = (await deps.principal(call, ctx)).account
+    accepted = schemas.has_accepted_terms(account, call.settings)
+    at = schemas.iso(account.terms_accepted_at) if accepted and account.terms_accepted_at else None
+    return json_response({"termsAccepted": accepted, "termsAcceptedAt": at})
+
+
+async def accept_terms(call: Call) -> Response:
+    """A repeat keeps the first moment."""
+    async with call.begin() as ctx:
+        who = await deps.principal(call, ctx)
+        await accounts.accept_terms(ctx, who.account.id, ctx.settings.policy.terms_version)
+        await audit.record(ctx, audit.Event.TERMS_ACCEPTED, who.account.id)
+        account = await accounts.by_id(ctx, who.account.id)
+        if account is None or account.terms_accepted_at is None:
+            raise AccountGone
+    return json_response({"message": "Terms accepted successfully", "termsAcceptedAt": schemas.iso(account.terms_accepted_at)})
+
+
+async def delete(call: Call) -> Response:
+    """The owner leaves; with a second factor on, a code is needed."""
+    body = deps.read_body(call)
+    async with call.begin() as ctx:
+        who = await deps.principal(call, ctx)
+        if not (ctx.settings.policy.allow_account_deletion or who.account.role == accounts.ADMIN):
+            raise DeletionClosed
+        await step_up.require_code(ctx, who, schemas.factor_proof(body))
+        await deletion.delete(ctx, who.account, "owner")
+    return json_response({"message": "User deleted"})

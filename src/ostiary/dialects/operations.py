@@ -1,0 +1,165 @@
+"""What operators and their machines ask, outside both wires: health, readiness, metrics, the OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+from html import escape
+from typing import Any
+
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
+
+from ostiary import __version__
+from ostiary.dialects.http import Call, json_response, raw_response, text_response
+from ostiary.dialects.wire import Wire
+from ostiary.identity.refusals import Refusal
+
+PING_SECONDS = 2
+JSON_TYPE = "application/json"
+_TEXT = {"description": "Text", "content": {"text/html": {"schema": {"type": "string"}}}}
+_JSON = {"description": "JSON", "content": {"application/json": {"schema": {"type": "object"}}}}
+
+
+class Operations(Wire):
+    """See the module."""
+
+    name = "operations"
+
+    def __init__(self, wires: list[Wire]) -> None:
+        super().__init__()
+        self._wires = wires
+        self._document: dict[str, Any] = {}
+        ready = {200: _TEXT, 503: _TEXT}
+        self.route("GET", "/health", self._health, summary="Whether it is ready to serve", answers=ready)
+        self.route("GET", "/livez", self._live, summary="Whether the process lives", answers={200: _TEXT})
+        self.route("GET", "/readyz", self._ready, summary="Each dependency", answers={200: _JSON, 503: _JSON})
+        self.route("GET", "/metrics", self._metrics, summary="Prometheus metrics", answers={200: _TEXT, 403: _JSON})
+        self.route("GET", "/openapi.json", self._openapi, summary="This document", answers={200: _JSON})
+        self.route("GET", "/docs", self._docs, summary="This document, to read", answers={200: _TEXT})
+
+    async def _health(self, call: Call) -> Response:
+        state = await dependencies(call)
+        is_ready = all(part["ok"] for part in state.values())
+        return text_response("OK" if is_ready else "NOT_READY", 200 if is_ready else 503)
+
+    async def _live(self, _call: Call) -> Response:
+        return text_response("OK")
+
+    async def _ready(self, call: Call) -> Response:
+        state = await dependencies(call)
+        is_ready = all(part["ok"] for part in state.values())
+        return json_response({"status": "ready" if is_ready else "not_ready", **state}, 200 if is_ready else 503)
+
+    async def _metrics(self, call: Call) -> Response:
+        token = call.settings.server.metrics_token.get_secret_value()
+        presented = (call.bearer() or "").encode()
+        # The address is judged after proxies: behind one, everybody's peer is loopback.
+        may = hmac.compare_digest(presented, token.encode()) if token else _is_direct_loopback(call)
+        if not may:
+            return json_response({"message": "Metrics need OSTIARY_METRICS_TOKEN, or a request from this machine"}, 403)
+        call.services.metrics.hashing_waiting.set(call.services.hasher.waiting)
+        return raw_response(call.services.metrics.render(), b"text/plain; version=0.0.4; charset=utf-8")
+
+    async def _openapi(self, call: Call) -> Response:
+        return json_response(self.document(call.settings.server.public_server_url))
+
+    async def _docs(self, call: Call) -> Response:
+        return raw_response(_page(self.document(call.settings.server.public_server_url)).encode(), b"text/html; charset=utf-8")
+
+    def document(self, server: str) -> dict[str, Any]:
+        """One OpenAPI document over both wires; where they meet, an operation holds both bodies and all answers."""
+        if not self._document:
+            self._document = _merged([get_openapi(title="Ostiary", version=__version__, routes=wire.app.routes) for wire in (*self._wires, self)])
+            self._document["servers"] = [{"url": server}]
+        return self._document
+
+    def refused(self, call: Call, refusal: Refusal) -> Response:  # noqa: ARG002 - nothing here refuses
+        return json_response({"message": refusal.code}, 400)
+
+    def malformed(self, call: Call) -> Response:  # noqa: ARG002
+        return json_response({"message": "Malformed request"}, 400)
+
+    def unavailable(self, call: Call, retry_after: int) -> Response:  # noqa: ARG002
+        return json_response({"message": "Not available now"}, 503, [(b"retry-after", b"%d" % retry_after)])
+
+    def failed(self, call: Call) -> Response:  # noqa: ARG002
+        return json_response({"message": "An unknown error occurred."}, 500)
+
+    def not_found(self, call: Call) -> Response:  # noqa: ARG002
+        return json_response({"message": "Endpoint not found"}, 404)
+
+    def wrong_method(self, call: Call, allowed: str) -> Response:  # noqa: ARG002
+        return json_response({"message": "Method not allowed"}, 405, [(b"allow", allowed.encode())])
+
+    def too_large(self, call: Call) -> Response:  # noqa: ARG002
+        return json_response({"message": "Request body too large"}, 413, [(b"connection", b"close")])
+
+
+async def dependencies(call: Call) -> dict[str, dict[str, Any]]:
+    """What this process needs, and whether it answers within two seconds."""
+
+    async def asked(name: str, ping: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401 - a coroutine
+        try:
+            await asyncio.wait_for(ping, PING_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
+            return name, {"ok": False, "error": type(error).__name__}
+        return name, {"ok": True}
+
+    services = call.services
+    found = await asyncio.gather(asked("database", services.database.ping()), asked("limits", services.limits.ping()))
+    return dict(found)
+
+
+def _is_direct_loopback(call: Call) -> bool:
+    forwarded = any(name in (b"x-forwarded-for", b"forwarded") for name, _ in call.scope["headers"])
+    peer = call.scope["client"][0] if call.scope.get("client") else "127.0.0.1"
+    try:
+        return ipaddress.ip_address(peer).is_loopback and not forwarded
+    except ValueError:
+        return False
+
+
+def _merged(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    whole = documents[0]
+    for document in documents[1:]:
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                known = whole["paths"].setdefault(path, {}).get(method)
+                whole["paths"][path][method] = _both(known, operation) if known else operation
+    return whole
+
+
+def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    merged = {**one, "summary": f"{one['summary']}; {other['summary']}", "tags": [*one["tags"], *other["tags"]]}
+    bodies = [part["requestBody"]["content"]["application/json"]["schema"] for part in (one, other) if "requestBody" in part]
+    if bodies:
+        merged["requestBody"] = {"required": False, "content": {"application/json": {"schema": {"anyOf": bodies}}}}
+    responses: dict[str, Any] = dict(one["responses"])
+    for status, answer in other["responses"].items():
+        if status in responses:
+            kinds = {**responses[status].get("content", {}), **answer.get("content", {})}
+            schemas = [
+                part["content"][JSON_TYPE]["schema"] for part in (responses[status], answer) if JSON_TYPE in part.get("content", {})
+            ]
+            if len(schemas) > 1:
+                kinds[JSON_TYPE] = {"schema": {"anyOf": schemas}}
+            responses[status] = {**answer, "content": kinds}
+        else:
+            responses[status] = answer
+    return {**merged, "responses": responses}
+
+
+def _page(document: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(method.upper())}</td><td><code>{escape(path)}</code></td><td>{escape(operation.get('summary', ''))}</td>"
+        f"<td>{escape(', '.join(operation.get('tags', [])))}</td><td>{escape(', '.join(operation['responses']))}</td></tr>"
+        for path, operations in sorted(document["paths"].items())
+        for method, operation in operations.items()
+    )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Ostiary's API</title>"
+        f"<h1>Ostiary {escape(__version__)}</h1><p>The whole document: <a href=/openapi.json>/openapi.json</a></p>"
+        f"<table><thead><tr><th>Method<th>Path<th>What it does<th>Wire<th>Answers</thead><tbody>{rows}</tbody></table></html>"
+    )

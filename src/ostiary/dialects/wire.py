@@ -1,0 +1,170 @@
+"""What every wire is made of: routes, and the one place where an answer is found for whatever goes wrong.
+
+Paths without parameters are answered straight from a table; the rest goes through FastAPI, which also writes the OpenAPI document
+(docs/decisions/001-http.md has the measurements).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Receive, Send
+
+from ostiary.dialects.http import Call, MalformedBodyError
+from ostiary.identity.refusals import Refusal
+from ostiary.observability.logging import log
+from ostiary.storage.database import UnavailableError, UnstorableError
+
+Endpoint = Callable[[Call], Awaitable[Response]]
+Schema = Mapping[str, Any]
+
+
+class Wire:
+    """One dialect's application. A dialect fills in the routes and says how trouble sounds in its words."""
+
+    name: str = ""
+
+    def __init__(self) -> None:
+        self.exact: dict[tuple[str, str], Endpoint] = {}
+        self.paths: set[str] = set()
+        self.harmless: set[tuple[str, str]] = set()
+        """GET routes that change nothing, so that HEAD may run them."""
+        self._prefixes: tuple[str, ...] = ()
+        self.app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+        self.app.add_exception_handler(HTTPException, self._http_exception)
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        endpoint: Endpoint,
+        *,
+        summary: str,
+        answers: Mapping[int, Schema],
+        body: Schema | None = None,
+        query: Mapping[str, Schema] | None = None,
+        tag: str = "",
+        is_harmless: bool = True,
+    ) -> None:
+        """Serve `endpoint`; the rest is its entry in the OpenAPI document."""
+
+        async def guarded(call: Call) -> Response:
+            return await self._guarded(call, endpoint)
+
+        async def adapted(request: Request) -> Response:
+            call: Call = request.scope["ostiary.call"]
+            call.path_params = request.path_params
+            return await guarded(call)
+
+        if "{" not in path:
+            self.exact[method, path] = guarded
+            self.paths.add(path)
+        else:
+            self._prefixes += (path.partition("{")[0],)
+        if method == "GET" and is_harmless:
+            self.harmless.add((method, path))
+        parameters = [
+            {"name": name, "in": "query", "required": False, "schema": dict(schema)} for name, schema in (query or {}).items()
+        ] + [
+            {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
+            for part in path.split("/")
+            if part.startswith("{")
+        ]
+        extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
+        if body is not None:
+            extra["requestBody"] = {"required": False, "content": {"application/json": {"schema": dict(body)}}}
+        self.app.add_api_route(
+            path,
+            adapted,
+            methods=[method],
+            summary=summary,
+            tags=[tag or self.name],
+            response_class=Response,
+            status_code=min(answers),
+            responses={status: dict(schema) for status, schema in answers.items()},
+            openapi_extra=extra,
+            operation_id=f"{self.name}_{method.lower()}_{path.strip('/').replace('/', '_').replace('{', '').replace('}', '')}",
+        )
+
+    async def respond(self, call: Call, receive: Receive, send: Send) -> None:
+        """Answer, whatever happens."""
+        endpoint = self.exact.get((call.method, call.path))
+        if endpoint is not None:
+            response = await endpoint(call)
+            await response(call.scope, receive, send)
+            return
+        call.scope["ostiary.call"] = call
+        await self.app(call.scope, receive, send)
+
+    def knows(self, path: str) -> bool:
+        """Whether a route of this wire has the path, under any method."""
+        return path in self.paths or (bool(self._prefixes) and path.startswith(self._prefixes))
+
+    def refused(self, call: Call, refusal: Refusal) -> Response:
+        """The wire's words for a refusal."""
+        raise NotImplementedError
+
+    def malformed(self, call: Call) -> Response:
+        """The wire's words for a body that cannot be read."""
+        raise NotImplementedError
+
+    def unavailable(self, call: Call, retry_after: int) -> Response:
+        """The wire's words for "not now"; with Retry-After."""
+        raise NotImplementedError
+
+    def failed(self, call: Call) -> Response:
+        """The wire's words for a fault of ours."""
+        raise NotImplementedError
+
+    def not_found(self, call: Call) -> Response:
+        """The wire's words for an unknown path."""
+        raise NotImplementedError
+
+    def wrong_method(self, call: Call, allowed: str) -> Response:
+        """The wire's words for a known path under another method; with Allow."""
+        raise NotImplementedError
+
+    def too_large(self, call: Call) -> Response:
+        """The wire's words for a body over the limit."""
+        raise NotImplementedError
+
+    async def _guarded(self, call: Call, endpoint: Endpoint) -> Response:
+        try:
+            return await endpoint(call)
+        except Refusal as refusal:
+            return self.refused(call, refusal)
+        except (MalformedBodyError, UnstorableError):
+            return self.malformed(call)
+        except UnavailableError as error:
+            log.error("dependency:unavailable", error=str(error), path=call.path)
+            self._count_failure(call)
+            return self.unavailable(call, error.retry_after)
+        except Exception:
+            log.exception("request:failed", path=call.path)
+            self._count_failure(call)
+            return self.failed(call)
+
+    def _count_failure(self, call: Call) -> None:
+        call.services.metrics.failures.labels(self.name).inc()
+
+    async def _http_exception(self, request: Request, error: Exception) -> Response:
+        call: Call = request.scope["ostiary.call"]
+        if isinstance(error, HTTPException) and error.status_code == 405:  # noqa: PLR2004 - the status
+            return self.wrong_method(call, self.allowed_methods(call.path))
+        if allowed := self.allowed_methods(call.path):
+            return self.wrong_method(call, allowed)
+        return self.not_found(call)
+
+    def allowed_methods(self, path: str) -> str:
+        """The methods that a path without parameters knows, for `Allow`."""
+        methods = {method for method, known in self.exact if known == path}
+        for route in self.app.routes:
+            found = getattr(route, "path_regex", None)
+            if found is not None and found.match(path):
+                methods |= getattr(route, "methods", None) or set()
+        return ", ".join(sorted(methods))
+

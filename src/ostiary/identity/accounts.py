@@ -1,0 +1,266 @@
+"""Accounts: the person's record here."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import and_, bindparam, delete, exists, func, insert, or_, select, update
+
+from ostiary.identity.context import Context, new_id
+from ostiary.identity.refusals import AccountGone
+from ostiary.storage.statements import Query, Statement
+from ostiary.storage.tables import accounts, bans, credentials, factors, markers, sessions
+
+USER = "USER"
+ADMIN = "ADMIN"
+FIRST_ADMIN = "first_admin"
+
+
+class Account(msgspec.Struct, frozen=True):
+    """A row, and whether a second factor guards it."""
+
+    id: str
+    email: str
+    name: str
+    username: str | None
+    avatar: str | None
+    role: str
+    provider: str
+    epoch: int
+    verified_at: int | None
+    terms_accepted_at: int | None
+    terms_version: str | None
+    created_at: int
+    updated_at: int
+    expires_at: int | None
+    has_factor: bool | int
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the owner proved to read the address's mail."""
+        return self.verified_at is not None
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """All that a sign-in needs to know of an identifier, from one look-up."""
+
+    account: Account
+    credential_id: str | None
+    config: str | None
+    is_banned: bool
+    live_sessions: int
+
+
+def canonical(email: str) -> str:
+    """The one spelling of an address: trimmed, lower-cased; tags, dots and Unicode forms stay (librechat-wire 5.1)."""
+    return email.strip().lower()
+
+
+_has_factor = exists().where(
+    factors.c.account_id == accounts.c.id, factors.c.kind == "totp", factors.c.confirmed_at.is_not(None),
+)
+COLUMNS = (*accounts.c, _has_factor.label("has_factor"))
+WIDTH = len(COLUMNS)
+
+
+def _candidate(*row: object) -> Candidate:
+    account = Account(*row[:WIDTH])  # type: ignore[arg-type]
+    credential_id, config, ban_id, live = row[WIDTH:]
+    return Candidate(account, credential_id, config, ban_id is not None, live)  # type: ignore[arg-type]
+
+
+def _find_candidate(where: object) -> Query[Candidate]:
+    live = (
+        select(func.count())
+        .select_from(sessions)
+        .where(sessions.c.account_id == accounts.c.id, sessions.c.revoked_at.is_(None), sessions.c.epoch == accounts.c.epoch)
+        .scalar_subquery()
+    )
+    ban = and_(
+        bans.c.kind == "account",
+        bans.c.subject == accounts.c.id,
+        or_(bans.c.expires_at.is_(None), bans.c.expires_at > bindparam("now")),
+    )
+    credential = and_(credentials.c.account_id == accounts.c.id, credentials.c.kind == bindparam("kind"))
+    return Query(
+        _candidate,
+        select(*COLUMNS, credentials.c.id.label("credential_id"), credentials.c.config, bans.c.id.label("ban_id"), live.label("live"))
+        .select_from(accounts.outerjoin(credentials, credential).outerjoin(bans, ban))
+        .where(where),  # type: ignore[arg-type]
+    )
+
+
+_by_email = Query(Account, select(*COLUMNS).where(accounts.c.email == bindparam("email")))
+_by_id = Query(Account, select(*COLUMNS).where(accounts.c.id == bindparam("id")))
+_candidate_by_email = _find_candidate(accounts.c.email == bindparam("email"))
+_candidate_by_id = _find_candidate(accounts.c.id == bindparam("id"))
+_page = Query(
+    Account,
+    select(*COLUMNS).where(accounts.c.email > bindparam("after")).order_by(accounts.c.email).limit(bindparam("most")),
+)
+_insert = Statement(
+    lambda insert_or: insert_or(accounts)
+    .values({column.name: bindparam(column.name) for column in accounts.c if column.name != "epoch"})
+    .on_conflict_do_nothing(index_elements=["email"]),
+)
+_change = {
+    name: Statement(
+        update(accounts)
+        .where(accounts.c.id == bindparam("b_id"))
+        .values({name: bindparam("value"), "updated_at": bindparam("now")}),
+    )
+    for name in ("role", "name", "username", "avatar")
+}
+_verify = Statement(
+    update(accounts)
+    .where(accounts.c.id == bindparam("b_id"), accounts.c.verified_at.is_(None))
+    .values(verified_at=bindparam("now"), expires_at=None, updated_at=bindparam("now")),
+)
+_change_email = Statement(
+    update(accounts)
+    .where(
+        accounts.c.id == bindparam("b_id"),
+        ~exists().where(accounts.alias("other").c.email == bindparam("new_email")),
+    )
+    .values(email=bindparam("new_email"), updated_at=bindparam("now")),
+)
+_accept_terms = Statement(
+    update(accounts)
+    .where(
+        accounts.c.id == bindparam("b_id"),
+        or_(accounts.c.terms_accepted_at.is_(None), accounts.c.terms_version != bindparam("version")),
+    )
+    .values(terms_accepted_at=bindparam("now"), terms_version=bindparam("version"), updated_at=bindparam("now")),
+)
+_raise_epoch = Query(
+    int,
+    update(accounts)
+    .where(accounts.c.id == bindparam("b_id"))
+    .values(epoch=accounts.c.epoch + 1, updated_at=bindparam("now"))
+    .returning(accounts.c.epoch),
+)
+_delete = Statement(delete(accounts).where(accounts.c.id == bindparam("b_id")))
+_delete_unverified = Statement(
+    delete(accounts).where(accounts.c.id == bindparam("b_id"), accounts.c.verified_at.is_(None)),
+)
+_expired = Query(
+    str, select(accounts.c.id).where(accounts.c.expires_at < bindparam("now"), accounts.c.verified_at.is_(None)).limit(500),
+)
+_claim = Statement(
+    lambda insert_or: insert_or(markers)
+    .values(name=bindparam("name"), value=bindparam("value"), created_at=bindparam("now"))
+    .on_conflict_do_nothing(index_elements=["name"]),
+)
+_unclaim = Statement(delete(markers).where(markers.c.name == bindparam("b_name"), markers.c.value == bindparam("b_value")))
+
+
+async def by_email(ctx: Context, email: str) -> Account | None:
+    """The account with this address, in any spelling of its case."""
+    return await ctx.db.one(_by_email, email=canonical(email))
+
+
+async def by_id(ctx: Context, account_id: str) -> Account | None:
+    """The account with this id."""
+    return await ctx.db.one(_by_id, id=account_id)
+
+
+async def named(ctx: Context, name: str) -> Account:
+    """The account that an operator names by e-mail or id. Raises AccountGone."""
+    account = await (by_email(ctx, name) if "@" in name else by_id(ctx, name))
+    if account is None:
+        raise AccountGone
+    return account
+
+
+async def candidate(ctx: Context, email: str, kind: str) -> Candidate | None:
+    """The account with this address, its credential of this kind, its ban and its sessions."""
+    return await ctx.db.one(_candidate_by_email, email=canonical(email), kind=kind, now=ctx.now)
+
+
+async def candidate_by_id(ctx: Context, account_id: str, kind: str) -> Candidate | None:
+    """The same by id."""
+    return await ctx.db.one(_candidate_by_id, id=account_id, kind=kind, now=ctx.now)
+
+
+async def page(ctx: Context, after: str = "", most: int = 1000) -> list[Account]:
+    """Accounts in the order of their addresses."""
+    return await ctx.db.all(_page, after=after, most=most)
+
+
+async def insert_account(ctx: Context, account: Account) -> bool:
+    """Add it; False when the address is taken."""
+    row = {column.name: getattr(account, column.name) for column in accounts.c if column.name != "epoch"}
+    return await ctx.db.run(_insert, **row) == 1
+
+
+async def claim_first_admin(ctx: Context, account_id: str) -> bool:
+    """Whether this account is the deployment's first: true for exactly one, however many try at once."""
+    return await ctx.db.run(_claim, name=FIRST_ADMIN, value=account_id, now=ctx.now) == 1
+
+
+async def change(ctx: Context, account_id: str, field: str, value: str | None) -> None:
+    """Set role, name, username or avatar."""
+    await ctx.db.run(_change[field], b_id=account_id, value=value, now=ctx.now)
+
+
+async def verify(ctx: Context, account_id: str) -> bool:
+    """Mark the address verified; False when it already was."""
+    return await ctx.db.run(_verify, b_id=account_id, now=ctx.now) == 1
+
+
+async def change_email(ctx: Context, account_id: str, email: str) -> bool:
+    """Replace the address; False when another account has it."""
+    return await ctx.db.run(_change_email, b_id=account_id, new_email=canonical(email), now=ctx.now) == 1
+
+
+async def accept_terms(ctx: Context, account_id: str, version: str) -> None:
+    """Note the moment; a repeat for the same version keeps the first one."""
+    await ctx.db.run(_accept_terms, b_id=account_id, version=version, now=ctx.now)
+
+
+async def raise_epoch(ctx: Context, account_id: str) -> int:
+    """End every session and challenge of the account at once; the new epoch. Raises AccountGone."""
+    epoch = await ctx.db.run_returning(_raise_epoch, b_id=account_id, now=ctx.now)
+    if epoch is None:
+        raise AccountGone
+    return epoch
+
+
+async def remove(ctx: Context, account_id: str) -> bool:
+    """Delete the account with all that belongs to it."""
+    return await ctx.db.run(_delete, b_id=account_id) == 1
+
+
+async def remove_unverified(ctx: Context, account_id: str) -> bool:
+    """Delete the account unless its address was verified meanwhile; the first administrator's place becomes free again."""
+    if await ctx.db.run(_delete_unverified, b_id=account_id) == 0:
+        return False
+    await ctx.db.run(_unclaim, b_name=FIRST_ADMIN, b_value=account_id)
+    return True
+
+
+async def expired(ctx: Context) -> list[str]:
+    """Unverified accounts whose time is over, some at a time."""
+    return await ctx.db.all(_expired, now=ctx.now)
+
+
+def fresh(ctx: Context, email: str, name: str, **traits: str | int | None) -> Account:
+    """An account that is not stored yet."""
+    row: dict[str, object] = {
+        "id": new_id(),
+        "email": canonical(email),
+        "name": name,
+        "username": None,
+        "avatar": None,
+        "role": USER,
+        "provider": "local",
+        "epoch": 0,
+        "verified_at": None,
+        "terms_accepted_at": None,
+        "terms_version": None,
+        "created_at": ctx.now,
+        "updated_at": ctx.now,
+        "expires_at": None,
+        "has_factor": False,
+        **traits,
+    }
+    return Account(**row)  # type: ignore[arg-type]

@@ -1,0 +1,136 @@
+"""Services (built once), Context (one unit of work), and `begin`, which says what commits and what rolls back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from ostiary.crypto.handshake import Handshake
+from ostiary.crypto.keys import Keys
+from ostiary.crypto.passwords import PasswordHasher
+from ostiary.crypto.sealing import Sealer
+from ostiary.crypto.tokens import Digester
+from ostiary.identity.refusals import Refusal
+from ostiary.limits.store import LimitStore
+from ostiary.observability.logging import log
+from ostiary.observability.metrics import Metrics
+from ostiary.settings import Settings
+from ostiary.storage.database import Database, Unit
+
+if TYPE_CHECKING:
+    from ostiary.identity.methods import Method
+    from ostiary.identity.throttle import Rules
+
+MICROSECONDS = 1_000_000
+
+
+def micros(duration: timedelta) -> int:
+    """A duration in microseconds, the unit of every stored time."""
+    return duration // timedelta(microseconds=1)
+
+
+def new_id() -> str:
+    """A fresh id: UUID v4 text."""
+    return str(uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks, as far as the network can tell. `device` is the signed mark of an earlier sign-in, if one was presented."""
+
+    address: str
+    user_agent: str = ""
+    request_id: str = ""
+    device: str = ""
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything that lives as long as the process. Nothing else is global."""
+
+    settings: Settings
+    database: Database
+    keys: Keys
+    digester: Digester
+    sealer: Sealer
+    hasher: PasswordHasher
+    handshake: Handshake
+    limits: LimitStore
+    rules: Rules
+    metrics: Metrics
+    clock: Callable[[], int]
+    """Microseconds, UTC. Tests own it."""
+    methods: dict[type, Method] = field(default_factory=dict)
+    wake_outbox: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One line of the log, written once its unit of work is durable."""
+
+    event: str
+    account_id: str | None
+    reason: str | None
+    is_warning: bool
+
+
+class Context:
+    """What a use case works with: the unit of work, the client, the time, the services."""
+
+    __slots__ = ("client", "db", "has_mail", "now", "outcomes", "services")
+
+    def __init__(self, services: Services, client: Client, unit: Unit, now: int) -> None:
+        self.services = services
+        self.client = client
+        self.db = unit
+        self.now = now
+        self.outcomes: list[Outcome] = []
+        self.has_mail = False
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.services.settings
+
+
+class begin:  # noqa: N801 - reads as a verb: `async with begin(services, client) as ctx`
+    """One unit of work: commits on success and on a Refusal, rolls back on anything else.
+
+    A refused sign-in must still count, still be audited, still end a reused family; so a use case writes only traces before it
+    refuses. The commit is durable before the block is left, so no answer leaves before its rows.
+    """
+
+    __slots__ = ("_ctx",)
+
+    def __init__(self, services: Services, client: Client) -> None:
+        self._ctx = Context(services, client, services.database.unit(), services.clock())
+
+    async def __aenter__(self) -> Context:
+        return self._ctx
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        ctx = self._ctx
+        if error is not None and not isinstance(error, Refusal):
+            await ctx.db.rollback()
+            return
+        await ctx.db.commit()
+        if isinstance(error, Refusal):
+            ctx.services.metrics.refusals.labels(error.code).inc()
+        for outcome in ctx.outcomes:
+            _write_log(ctx, outcome)
+        if ctx.has_mail:
+            ctx.services.wake_outbox()
+
+
+def _write_log(ctx: Context, outcome: Outcome) -> None:
+    ctx.services.metrics.events.labels(outcome.event).inc()
+    keys: dict[str, Any] = {"account": outcome.account_id, "address": ctx.client.address}
+    if outcome.reason:
+        keys["reason"] = outcome.reason
+    if ctx.client.request_id:
+        keys["request_id"] = ctx.client.request_id
+    (log.warning if outcome.is_warning else log.info)(outcome.event, **keys)

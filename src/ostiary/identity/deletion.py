@@ -1,0 +1,27 @@
+"""Deleting an account: by its owner, by an operator, or because it was never verified."""
+
+from __future__ import annotations
+
+from ostiary.identity import accounts, audit
+from ostiary.identity.accounts import Account
+from ostiary.identity.context import Context
+
+
+async def delete(ctx: Context, account: Account, reason: str) -> bool:
+    """Remove the account with its credentials, factors, sessions, links and rows; the audit stays."""
+    removed = await accounts.remove(ctx, account.id)
+    if removed:
+        await audit.record(ctx, audit.Event.DELETED, account.id, reason)
+    return removed
+
+
+async def sweep_unverified(ctx: Context) -> int:
+    """Remove accounts whose time to verify is over; none while unverified addresses may sign in."""
+    if not ctx.settings.requires_verification:
+        return 0
+    removed = 0
+    for account_id in await accounts.expired(ctx):
+        if await accounts.remove_unverified(ctx, account_id):
+            await audit.record(ctx, audit.Event.EXPIRED, account_id)
+            removed += 1
+    return removed

@@ -1,0 +1,129 @@
+"""Second factors: what a code may be, and the one place where an answer is checked, counted and spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from ostiary.identity import audit
+from ostiary.identity.accounts import Account
+from ostiary.identity.context import Context, new_id
+from ostiary.identity.refusals import FactorLocked, Throttled
+from ostiary.storage.statements import Query, Statement
+from ostiary.storage.tables import factors
+
+TOTP = "totp"
+TOTP_PENDING = "totp_pending"
+BACKUP_CODE = "backup_code"
+BACKUP_CODE_PENDING = "backup_code_pending"
+MOST_CONSECUTIVE_FAILURES = 100
+"""After so many wrong codes in a row the factor takes no more (NIST SP 800-63B-4 section 3.2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TOTPCode:
+    """Six digits from an authenticator."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackupCode:
+    """One of the codes kept for a lost authenticator."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnyCode:
+    """Either; the wire does not say which."""
+
+    code: str
+
+
+FactorProof = TOTPCode | BackupCode | AnyCode
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    """A row."""
+
+    id: str
+    account_id: str
+    kind: str
+    identifier: bytes | None
+    config: bytes | None
+    version: int
+    last_step: int
+    failures: int
+    created_at: int
+    confirmed_at: int | None
+    last_used_at: int | None
+    used_at: int | None
+
+
+insert_row = Statement(insert(factors).values({column.name: bindparam(column.name) for column in factors.c}))
+_of_kind = Query(
+    Enrolment,
+    select(factors)
+    .where(factors.c.account_id == bindparam("account_id"), factors.c.kind == bindparam("kind"))
+    .order_by(factors.c.created_at, factors.c.id),
+)
+delete_kind = Statement(
+    delete(factors).where(factors.c.account_id == bindparam("b_account_id"), factors.c.kind == bindparam("b_kind")),
+)
+promote_kind = Statement(
+    update(factors)
+    .where(factors.c.account_id == bindparam("b_account_id"), factors.c.kind == bindparam("b_kind"))
+    .values(kind=bindparam("new_kind"), confirmed_at=bindparam("now")),
+)
+_fail = Query(
+    int,
+    update(factors)
+    .where(factors.c.account_id == bindparam("b_account_id"), factors.c.kind == TOTP)
+    .values(failures=factors.c.failures + 1)
+    .returning(factors.c.failures),
+)
+_forgive = Statement(
+    update(factors)
+    .where(factors.c.account_id == bindparam("b_account_id"), factors.c.kind == TOTP, factors.c.failures > 0)
+    .values(failures=0),
+)
+
+
+def row(account_id: str, kind: str, now: int, *, identifier: bytes | None = None, config: bytes | None = None) -> dict[str, object]:
+    """The values of a fresh row."""
+    return {
+        "id": new_id(), "account_id": account_id, "kind": kind, "identifier": identifier, "config": config, "version": 1,
+        "last_step": 0, "failures": 0, "created_at": now, "confirmed_at": None, "last_used_at": None, "used_at": None,
+    }
+
+
+async def of_kind(ctx: Context, account_id: str, kind: str) -> list[Enrolment]:
+    """The account's enrolments of one kind."""
+    return await ctx.db.all(_of_kind, account_id=account_id, kind=kind)
+
+
+async def count_try(ctx: Context, account: Account, live: Enrolment | None) -> None:
+    """Count a try before it is looked at. Raises FactorLocked, Throttled."""
+    if live is not None and live.failures >= MOST_CONSECUTIVE_FAILURES:
+        raise FactorLocked
+    if not ctx.settings.limits.lockout:
+        return
+    taken = await ctx.services.limits.take(ctx.services.rules.factor_account, account.id, ctx.now)
+    if not taken.is_allowed:
+        raise Throttled(taken)
+
+
+async def failed(ctx: Context, account: Account) -> None:
+    """Note a wrong code."""
+    failures = await ctx.db.run_returning(_fail, b_account_id=account.id)
+    if failures == MOST_CONSECUTIVE_FAILURES:
+        await audit.record(ctx, audit.Event.FACTOR_LOCKED, account.id, "too_many_failures")
+
+
+async def succeeded(ctx: Context, account: Account) -> None:
+    """A right code: failures before it are forgotten."""
+    await ctx.services.limits.forget(ctx.services.rules.factor_account, account.id)
+    await ctx.db.run(_forgive, b_account_id=account.id)

@@ -1,0 +1,79 @@
+"""Password accounts: the server checks the password (bcrypt, away from the loop)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from ostiary.crypto.passwords import HashingBusyError, PasswordHash
+from ostiary.identity import credentials
+from ostiary.identity.accounts import Candidate
+from ostiary.identity.context import Context
+from ostiary.identity.methods import Verified
+from ostiary.identity.refusals import Busy, PasswordRefused, ProofRefused
+
+MOST_CHARACTERS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """An e-mail and the password as typed."""
+
+    email: str
+    password: str
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What a password credential holds."""
+
+    scheme: str
+    hash: str
+
+
+def check_form(ctx: Context, password: str) -> None:
+    """The rules for a new password, the same wherever one is chosen. Raises PasswordRefused with the rule's name."""
+    length = len(password.encode("utf-16-le", "surrogatepass")) // 2
+    if "\0" in password:
+        raise PasswordRefused("nul")
+    if length < ctx.settings.passwords.min_length:
+        raise PasswordRefused("short")
+    if length > MOST_CHARACTERS:
+        raise PasswordRefused("long")
+    if not password.strip():
+        raise PasswordRefused("blank")
+
+
+async def hashed(ctx: Context, password: str) -> str:
+    """The config of a new credential. Hash before the first write. Raises Busy."""
+    try:
+        made = await ctx.services.hasher.hash(password)
+    except HashingBusyError as error:
+        raise Busy from error
+    return msgspec.json.encode(Config(made.scheme, made.text)).decode()
+
+
+class PasswordMethod:
+    """See `Method`."""
+
+    kind = credentials.PASSWORD
+
+    async def verify(self, ctx: Context, candidate: Candidate | None, proof: Password) -> Verified:
+        config = msgspec.json.decode(candidate.config, type=Config) if candidate and candidate.config else None
+        hasher = ctx.services.hasher
+        try:
+            # NUL ends a password for bcrypt: `a` and `a\0b` would be one. It is refused, after the same work.
+            has_nul = "\0" in proof.password
+            stored = PasswordHash(config.scheme, config.hash) if config and not has_nul else None
+            verdict = await hasher.verify(proof.password, stored)
+            ctx.services.metrics.password_checks.inc()
+            if candidate is None:
+                raise ProofRefused("unknown_account")
+            if config is None:
+                raise ProofRefused("no_password")
+            if not verdict.is_right:
+                raise ProofRefused("mismatch")
+            renewed = await hashed(ctx, proof.password) if verdict.is_outdated else None
+        except HashingBusyError as error:
+            raise Busy from error
+        return Verified(candidate, ("pwd",), renewed)

@@ -1,0 +1,82 @@
+"""Recovery of password accounts: a reset link by mail, spent with the new password in one transaction."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ostiary.crypto.tokens import random_hex
+from ostiary.identity import accounts, audit, credentials, links, notices, passwords, sessions, throttle
+from ostiary.identity.accounts import Account
+from ostiary.identity.context import Context
+from ostiary.identity.links import LinkStyle
+from ostiary.identity.refusals import FactorAbsent, LinkRefused, ResetClosed
+
+PURPOSE = "reset"
+STYLE = LinkStyle(
+    purpose=PURPOSE,
+    life=timedelta(minutes=15),
+    new_token=random_hex,
+    url=lambda settings, account_id, _email, token: (
+        f"{settings.server.public_client_url}/reset-password?token={token}&userId={account_id}"
+    ),
+)
+
+
+def check_open(ctx: Context) -> None:
+    """Raises ResetClosed when reset is switched off."""
+    if not ctx.settings.policy.allow_password_reset:
+        raise ResetClosed
+
+
+async def ask(ctx: Context, email: str) -> None:
+    """Mail a link if there is a local account with a password; the caller learns nothing. Raises ResetClosed."""
+    check_open(ctx)
+    account = await accounts.by_email(ctx, email)
+    may = await throttle.may_mail(ctx, email)
+    if account is None or not may or not await _has_password(ctx, account):
+        await audit.record(ctx, audit.Event.RESET_REFUSED, account.id if account else None, "nothing_to_reset" if may else "mail_limit")
+        return
+    link = await links.issue(ctx, STYLE, account.email, account.id)
+    await notices.send(ctx, "reset", account, link=link)
+    await audit.record(ctx, audit.Event.RESET_ASKED, account.id)
+
+
+async def link_for_operator(ctx: Context, account: Account) -> str:
+    """A link to hand to the owner by another way. Raises FactorAbsent for an account without a local password."""
+    if not await _has_password(ctx, account):
+        raise FactorAbsent("no_password")
+    await audit.record(ctx, audit.Event.RESET_ASKED, account.id, "operator")
+    return await links.issue(ctx, STYLE, account.email, account.id)
+
+
+async def reset(ctx: Context, account_id: str, token: str, password: str) -> None:
+    """Spend the link and set the password: one caller of many, all sessions ended, the owner told.
+
+    Raises ResetClosed, LinkRefused, PasswordRefused, Busy.
+    """
+    check_open(ctx)
+    account = await accounts.by_id(ctx, account_id) if account_id else None
+    if account is None or await links.find(ctx, PURPOSE, token, account.id) is None:
+        await audit.record(ctx, audit.Event.RESET_REFUSED, account.id if account else None, "link")
+        raise LinkRefused
+    passwords.check_form(ctx, password)
+    config = await passwords.hashed(ctx, password)
+    if await links.spend(ctx, PURPOSE, token, account.id) is None:
+        raise LinkRefused
+    await set_password(ctx, account, config)
+    await audit.record(ctx, audit.Event.RESET_DONE, account.id)
+    await notices.send(ctx, "reset_done", account)
+
+
+async def set_password(ctx: Context, account: Account, config: str) -> None:
+    """Put a new hash in place; every session, challenge, reset link and lockout of the account ends."""
+    await credentials.replace(ctx, account.id, credentials.PASSWORD, config)
+    await sessions.end_all(ctx, account.id)
+    await links.forget(ctx, PURPOSE, account.id)
+    await links.forget(ctx, "email_change", account.id)
+    await throttle.unlock(ctx, account.email)
+
+
+async def _has_password(ctx: Context, account: Account) -> bool:
+    # Someone who signs in elsewhere (a provider, a directory) must not get a local password by mail (librechat-wire W-16).
+    return account.provider == "local" and await credentials.of_account(ctx, account.id, credentials.PASSWORD) is not None

@@ -1,0 +1,114 @@
+"""Signing in: `sign_in` takes a first proof, `answer` a factor's, and both end in `admit`, the one door.
+
+Whatever the way, bans, policy, the verified address and the factors owed are looked at here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from ostiary.crypto.tokens import TokenHash
+from ostiary.identity import accounts, audit, challenges, credentials, notices, sessions, throttle, totp
+from ostiary.identity.accounts import Account, Candidate
+from ostiary.identity.context import Context
+from ostiary.identity.factors import FactorProof
+from ostiary.identity.methods import Proof, Verified
+from ostiary.identity.refusals import AddressUnverified, Banned, ChallengeGone, CodeRefused, FactorAbsent, ProofRefused, Refusal
+from ostiary.identity.sessions import Session, SessionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Let in."""
+
+    account: Account
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class FactorRequired:
+    """The first proof is right and a factor is owed: the challenge waits under the token's digest."""
+
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What the caller wants to get: the session, and the token under which a challenge would wait."""
+
+    session: SessionRequest
+    challenge_hash: TokenHash
+
+
+async def sign_in(ctx: Context, proof: Proof, ticket: Ticket) -> SignedIn | FactorRequired:
+    """Check a first proof and admit. Raises ProofRefused, LockedOut, Busy, and what `admit` raises."""
+    method = ctx.services.methods[type(proof)]
+    candidate = await accounts.candidate(ctx, proof.email, method.kind)
+    counted = await throttle.attempt(ctx, proof.email, candidate)
+    try:
+        verified = await method.verify(ctx, candidate, proof)
+    except ProofRefused as refusal:
+        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, candidate.account.id if candidate else None, refusal.reason, method=method.kind)
+        raise
+    await throttle.succeeded(ctx, counted)
+    return await admit(ctx, verified, ticket)
+
+
+async def admit(ctx: Context, verified: Verified, ticket: Ticket) -> SignedIn | FactorRequired:
+    """The one door. Raises Banned, AddressUnverified; answers with a session, or with the factor that is owed."""
+    candidate, account = verified.candidate, verified.candidate.account
+    try:
+        _check_policy(ctx, candidate)
+    except Refusal as refusal:
+        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, account.id, refusal.code)
+        raise
+    if verified.renewed_config is not None and candidate.credential_id is not None:
+        await credentials.renew(ctx, candidate.credential_id, candidate.config or "", verified.renewed_config)
+    request = msgspec.structs.replace(ticket.session, handshake_epoch=verified.handshake_epoch)
+    if account.has_factor:
+        await challenges.open_challenge(ctx, account, request.kind, ticket.challenge_hash, verified.amr, request)
+        await audit.record(ctx, audit.Event.FACTOR_ASKED, account.id)
+        return FactorRequired(account)
+    return await _let_in(ctx, account, request, verified.amr, live=candidate.live_sessions)
+
+
+async def answer(ctx: Context, challenge_hash: TokenHash, proof: FactorProof) -> SignedIn:
+    """Answer a challenge with a factor's code; the challenge ends with the first right answer.
+
+    Raises ChallengeGone, CodeRefused, FactorLocked, Throttled, FactorAbsent, Banned.
+    """
+    challenge = await challenges.pending(ctx, challenge_hash)
+    candidate = await accounts.candidate_by_id(ctx, challenge.account_id, "") if challenge else None
+    if challenge is None or candidate is None or candidate.account.epoch != challenge.epoch:
+        raise ChallengeGone
+    account = candidate.account
+    _check_policy(ctx, candidate)
+    try:
+        method, step = await totp.consume(ctx, account, proof)
+    except (CodeRefused, FactorAbsent) as refusal:
+        await challenges.fail(ctx, challenge)
+        await audit.record(ctx, audit.Event.FACTOR_REFUSED, account.id, refusal.reason or refusal.code)
+        raise
+    if not await challenges.take(ctx, challenge):
+        raise ChallengeGone
+    request = msgspec.json.decode(challenge.config, type=SessionRequest)
+    request = msgspec.structs.replace(request, last_step=step)
+    return await _let_in(ctx, account, request, (*challenge.amr.split(), method, "mfa"), live=candidate.live_sessions)
+
+
+def _check_policy(ctx: Context, candidate: Candidate) -> None:
+    if candidate.is_banned:
+        raise Banned("account")
+    if ctx.settings.requires_verification and not candidate.account.is_verified:
+        raise AddressUnverified
+
+
+async def _let_in(ctx: Context, account: Account, request: SessionRequest, amr: tuple[str, ...], *, live: int) -> SignedIn:
+    is_new_place = ctx.settings.mail.new_sign_in and live > 0 and not await sessions.knows_address(ctx, account.id)
+    session = await sessions.open_session(ctx, account, request, amr, live=live)
+    await audit.record(ctx, audit.Event.SIGNED_IN, account.id, amr=" ".join(amr), session=session.id)
+    if is_new_place:
+        await notices.send(ctx, "new_sign_in", account, address=ctx.client.address, user_agent=ctx.client.user_agent[:120], link="")
+    return SignedIn(account, session)

@@ -1,0 +1,64 @@
+"""Step-up: a signed-in owner proves a factor again before something that would weaken the account."""
+
+from __future__ import annotations
+
+from ostiary.identity import audit, backup_codes, factors, notices, sessions, totp
+from ostiary.identity.context import Context
+from ostiary.identity.factors import BackupCode, FactorProof
+from ostiary.identity.refusals import CodeMissing, CodeRefused, FactorAbsent
+from ostiary.identity.sessions import Principal
+
+
+async def require_code(ctx: Context, who: Principal, proof: FactorProof | None) -> None:
+    """Spend a code if the account has a factor; nothing otherwise.
+
+    Raises CodeMissing, CodeRefused, FactorLocked, Throttled, FactorUnreadable.
+    """
+    if not who.account.has_factor:
+        return
+    if proof is None:
+        raise CodeMissing
+    await _consume(ctx, who, proof)
+
+
+async def check_live_code(ctx: Context, who: Principal, proof: FactorProof) -> None:
+    """Check a code of the live factor; this session may use the same code once more. Raises FactorAbsent, CodeRefused, …"""
+    if not who.account.has_factor:
+        raise FactorAbsent
+    step = await _consume(ctx, who, proof)
+    if step:
+        await sessions.note_step(ctx, who.session, step)
+
+
+async def check_backup_code(ctx: Context, who: Principal, proof: BackupCode) -> None:
+    """Check a live backup code and leave it unspent: trying one out must not cost it. Raises CodeRefused, Throttled."""
+    if not who.account.has_factor:
+        if await totp.pending(ctx, who.account.id) is None:
+            raise FactorAbsent
+        raise CodeRefused("no_live_codes")
+    await factors.count_try(ctx, who.account, await totp.live(ctx, who.account.id))
+    if not await backup_codes.exists(ctx, who.account.id, proof.code):
+        await factors.failed(ctx, who.account)
+        raise CodeRefused("mismatch")
+
+
+async def switch_off(ctx: Context, who: Principal) -> None:
+    """Remove every factor; other sessions end, the owner is told."""
+    await totp.remove(ctx, who.account.id)
+    await sessions.end_all(ctx, who.account.id, keep=who.session)
+    await audit.record(ctx, audit.Event.FACTOR_REMOVED, who.account.id)
+    await notices.send(ctx, "two_factor_disabled", who.account)
+
+
+async def replace_backup_codes(ctx: Context, who: Principal, codes: list[str]) -> None:
+    """Put fresh codes in place of all."""
+    await backup_codes.replace(ctx, who.account.id, codes)
+    await audit.record(ctx, audit.Event.BACKUP_CODES_MADE, who.account.id)
+
+
+async def _consume(ctx: Context, who: Principal, proof: FactorProof) -> int:
+    try:
+        return (await totp.consume(ctx, who.account, proof, session=who.session))[1]
+    except CodeRefused as refusal:
+        await audit.record(ctx, audit.Event.STEP_UP_REFUSED, who.account.id, refusal.reason)
+        raise

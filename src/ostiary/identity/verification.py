@@ -1,0 +1,39 @@
+"""Verifying that an account's owner reads its address's mail."""
+
+from __future__ import annotations
+
+from ostiary.identity import accounts, audit, links, notices, throttle
+from ostiary.identity.accounts import Account
+from ostiary.identity.context import Context
+from ostiary.identity.links import LinkStyle
+from ostiary.identity.refusals import LinkRefused
+
+PURPOSE = "verification"
+
+
+async def send(ctx: Context, account: Account, style: LinkStyle, template: str) -> None:
+    """Queue a mail with a fresh link; links before it stop working."""
+    link = await links.issue(ctx, style, account.email, account.id)
+    await notices.send(ctx, template, account, link=link)
+    await audit.record(ctx, audit.Event.VERIFICATION_SENT, account.id)
+
+
+async def resend(ctx: Context, email: str, style: LinkStyle, template: str) -> None:
+    """The same when a stranger asks: nothing tells whether there is such an account."""
+    account = await accounts.by_email(ctx, email)
+    may = await throttle.may_mail(ctx, email)
+    if account is not None and not account.is_verified and may:
+        await send(ctx, account, style, template)
+
+
+async def confirm(ctx: Context, account: Account | None, token: str) -> Account:
+    """Mark the address verified. The link stays good until it expires: a scanner that opens it takes nothing away.
+
+    Raises LinkRefused, alike for an unknown account and a wrong token.
+    """
+    found = await links.find(ctx, PURPOSE, token, account.id if account else "")
+    if account is None or found is None or found.email != account.email:
+        raise LinkRefused
+    if await accounts.verify(ctx, account.id):
+        await audit.record(ctx, audit.Event.VERIFIED, account.id)
+    return account

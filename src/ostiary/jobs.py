@@ -1,0 +1,111 @@
+"""What runs beside the requests: mail leaves, what expired is swept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from ostiary.crypto.sealing import SealBrokenError
+from ostiary.identity import audit, bans, challenges, deletion, links, sessions
+from ostiary.identity.context import Client, Services, begin
+from ostiary.mail import outbox
+from ostiary.mail.mailbox import LocalMailbox
+from ostiary.mail.messages import rendered
+from ostiary.mail.smtp import DeliveryError, SMTPTransport
+from ostiary.observability.logging import log
+
+SWEEP_SECONDS = 60
+LOOK_SECONDS = 5
+DAY = 24 * 3600 * 1_000_000
+AUDIT_RETENTION = 365 * DAY
+_NOBODY = Client("", "jobs")
+
+
+class Jobs:
+    """Background tasks of one process. Several processes may run them side by side: rows are claimed."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        settings = services.settings
+        self._transport = SMTPTransport(settings.mail) if settings.mail.is_configured else LocalMailbox(settings.server.data / "mailbox")
+        services.wake_outbox = self._wake.set
+
+    def start(self) -> None:
+        """Begin."""
+        self._tasks = [asyncio.create_task(self._mail_forever()), asyncio.create_task(self._sweep_forever())]
+
+    async def stop(self) -> None:
+        """End; a mail under way is finished or tried again by the next process."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def dispatch(self) -> int:
+        """Send what is due now; how many left."""
+        services = self._services
+        async with begin(services, _NOBODY) as ctx:
+            rows = await outbox.claim_due(ctx.db, ctx.now)
+        sent = 0
+        for row in rows:
+            error = await self._deliver(row)
+            async with begin(services, _NOBODY) as ctx:
+                if error is None:
+                    await outbox.mark_sent(ctx.db, row, ctx.now)
+                    sent += 1
+                elif not await outbox.mark_failed(ctx.db, row, error, ctx.now):
+                    log.error("mail:abandoned", mail=row.id, kind=row.kind, error=error)
+            services.metrics.mails.labels("sent" if error is None else "failed").inc()
+        return sent
+
+    async def sweep(self) -> None:
+        """Delete what expired."""
+        async with begin(self._services, _NOBODY) as ctx:
+            await deletion.sweep_unverified(ctx)
+            await sessions.sweep(ctx, ctx.now - DAY)
+            await challenges.sweep(ctx, ctx.now)
+            await links.sweep(ctx, ctx.now - DAY)
+            await bans.sweep(ctx, ctx.now)
+            await audit.sweep(ctx, ctx.now - AUDIT_RETENTION)
+            await outbox.sweep(ctx.db, ctx.now)
+
+    async def _deliver(self, row: outbox.Row) -> str | None:
+        """What went wrong, or None."""
+        settings = self._services.settings
+        try:
+            message = outbox.opened(self._services.sealer, row)
+            mail = rendered(
+                message,
+                sender=settings.mail.sender or "ostiary@localhost",
+                sender_name=settings.mail.sender_name or settings.server.title,
+                title=settings.server.title,
+                now=self._services.clock(),
+            )
+            await self._transport.send(mail)
+        except (DeliveryError, SealBrokenError, ValueError, OSError) as error:
+            log.warning("mail:failed", mail=row.id, kind=row.kind, attempt=row.attempts + 1, error=str(error) or type(error).__name__)
+            return str(error) or type(error).__name__
+        log.info("mail:sent", mail=row.id, kind=row.kind)
+        return None
+
+    async def _mail_forever(self) -> None:
+        while True:
+            await self._guarded(self.dispatch)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+            self._wake.clear()
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await self._guarded(self.sweep)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _guarded(self, job: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await job()
+        except Exception:
+            log.exception("job:failed", job=job.__name__)

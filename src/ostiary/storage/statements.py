@@ -1,0 +1,69 @@
+"""Statements: written in SQLAlchemy Core next to the noun that they belong to, compiled once for the engine in use.
+
+The ORM and Core's own execution cost 10 to 60 times the driver's (docs/decisions/002-data-layer.md); the text costs nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Dialect
+from sqlalchemy.sql import ClauseElement
+
+Row = TypeVar("Row")
+Insert = Callable[..., Any]
+"""The engine's own `insert`, which knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
+Clause = ClauseElement | Callable[[Insert], ClauseElement]
+
+
+class Statement:
+    """A statement without rows in its answer. `clause` may be a function of the engine's own `insert`."""
+
+    __slots__ = ("clause",)
+
+    def __init__(self, clause: Clause) -> None:
+        self.clause = clause
+
+
+class Query(Statement, Generic[Row]):
+    """A statement whose rows become `row(*columns)`, in the order of its columns."""
+
+    __slots__ = ("row",)
+
+    def __init__(self, row: Callable[..., Row], clause: Clause) -> None:
+        super().__init__(clause)
+        self.row = row
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """SQL text, the names of its parameters in order, and the values of those that the statement itself fixed."""
+
+    sql: str
+    names: tuple[str, ...]
+    fixed: Mapping[str, Any]
+
+
+class Compiler:
+    """Compiles each statement once for one engine."""
+
+    def __init__(self, dialect: Dialect, insert: Insert) -> None:
+        self._dialect = dialect
+        self._insert = insert
+        self._known: dict[Statement, Compiled] = {}
+
+    def __call__(self, statement: Statement) -> Compiled:
+        """The statement's text for this engine."""
+        found = self._known.get(statement)
+        if found is None:
+            found = self._known[statement] = self._compile(statement)
+        return found
+
+    def _compile(self, statement: Statement) -> Compiled:
+        clause = statement.clause(self._insert) if callable(statement.clause) else statement.clause
+        compiled = clause.compile(dialect=self._dialect)
+        fixed = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}  # type: ignore[attr-defined]
+        positions = getattr(compiled, "positiontup", None)
+        return Compiled(str(compiled), tuple(positions or compiled.params), fixed)
