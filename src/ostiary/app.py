@@ -24,6 +24,7 @@ from ostiary.identity.public_keys import PublicKeyMethod, SharedKey
 from ostiary.identity.throttle import Rules
 from ostiary.jobs import Jobs
 from ostiary.limits.memory import MemoryLimits
+from ostiary.limits.redis import RedisLimits
 from ostiary.limits.store import LimitStore
 from ostiary.observability.logging import log, set_up
 from ostiary.observability.metrics import Metrics
@@ -41,14 +42,12 @@ def now() -> int:
 
 def keys_of(settings: Settings) -> Keys:
     """The secrets given, and for those not given the ones generated once under OSTIARY_DATA. Raises SettingsError."""
-    given = {
-        names[0]: getattr(settings.secrets, field).get_secret_value() for field, names in Secrets.variables().items()
-    }
+    given = {names[0]: getattr(settings.secrets, field).get_secret_value() for field, names in Secrets.variables().items()}
     missing = tuple(name for name in GENERATED if not given[name])
     try:
         kept = load_or_create(settings.server.data, missing) if missing else {}
     except OSError as error:
-        text = f"OSTIARY_DATA={settings.server.data} cannot be written ({error.strerror}). Make the folder writable, or give the secrets"
+        text = f"OSTIARY_DATA={settings.server.data} cannot be written ({error.strerror}). Make it writable, or give the secrets"
         raise SettingsError(text) from error
     secret = {name: given[name] or kept[name] for name in GENERATED}
     return Keys(
@@ -90,7 +89,7 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
 
 
 def _limits(settings: Settings) -> LimitStore:
-    return MemoryLimits()
+    return RedisLimits(settings.storage.redis_url) if settings.storage.redis_url else MemoryLimits()
 
 
 class Application:

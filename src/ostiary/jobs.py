@@ -30,7 +30,9 @@ class Jobs:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         settings = services.settings
-        self._transport = SMTPTransport(settings.mail) if settings.mail.is_configured else LocalMailbox(settings.server.data / "mailbox")
+        self._transport = (
+            SMTPTransport(settings.mail) if settings.mail.is_configured else LocalMailbox(settings.server.data / "mailbox")
+        )
         services.wake_outbox = self._wake.set
 
     def start(self) -> None:
@@ -81,13 +83,19 @@ class Jobs:
             mail = rendered(
                 message,
                 sender=settings.mail.sender or "ostiary@localhost",
-                sender_name=settings.mail.sender_name or settings.server.title,
-                title=settings.server.title,
+                sender_name=settings.mail.sender_name or settings.server.product_name,
+                title=settings.server.product_name,
                 now=self._services.clock(),
             )
             await self._transport.send(mail)
         except (DeliveryError, SealBrokenError, ValueError, OSError) as error:
-            log.warning("mail:failed", mail=row.id, kind=row.kind, attempt=row.attempts + 1, error=str(error) or type(error).__name__)
+            log.warning(
+                "mail:failed",
+                mail=row.id,
+                kind=row.kind,
+                attempt=row.attempts + 1,
+                error=str(error) or type(error).__name__,
+            )
             return str(error) or type(error).__name__
         log.info("mail:sent", mail=row.id, kind=row.kind)
         return None

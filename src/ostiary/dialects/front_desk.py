@@ -51,7 +51,10 @@ class FrontDesk:
         self._address = AddressReader(settings)
         self._hosts = {
             host.lower(): wire
-            for host, wire in ((settings.server.librechat_host, password_wire), (settings.server.librepass_host, key_wire))
+            for host, wire in (
+                (settings.server.librechat_host, password_wire),
+                (settings.server.librepass_host, key_wire),
+            )
             if host and wire
         }
         self._origins = {origin.encode("latin-1", "replace") for origin in settings.browser_origins}

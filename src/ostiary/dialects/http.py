@@ -28,7 +28,7 @@ class MalformedBodyError(Exception):
 class Call:
     """One request: its scope, its whole body, who asks, and the services that answer."""
 
-    __slots__ = ("body", "client", "extra_headers", "method", "path", "path_params", "scope", "services")
+    __slots__ = ("body", "client", "extra_headers", "is_limited", "method", "path", "path_params", "scope", "services")
 
     def __init__(self, scope: dict[str, Any], body: bytes, services: Services, client: Client) -> None:
         self.scope = scope
@@ -39,6 +39,7 @@ class Call:
         self.path: str = scope["path"]
         self.path_params: Mapping[str, str] = {}
         self.extra_headers: list[Header] = []
+        self.is_limited = True
 
     @property
     def settings(self) -> Settings:
@@ -47,7 +48,7 @@ class Call:
 
     def begin(self) -> begin:
         """A unit of work for this client."""
-        return begin(self.services, self.client)
+        return begin(self.services, self.client, is_limited=self.is_limited)
 
     def header(self, name: bytes) -> str | None:
         """A header's value; None when it is absent or given twice."""
@@ -188,4 +189,3 @@ def _parsed(text: str) -> str | None:
         return str(ipaddress.ip_address(text))
     except ValueError:
         return None
-

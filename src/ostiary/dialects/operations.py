@@ -71,7 +71,9 @@ class Operations(Wire):
     def document(self, server: str) -> dict[str, Any]:
         """One OpenAPI document over both wires; where they meet, an operation holds both bodies and all answers."""
         if not self._document:
-            self._document = _merged([get_openapi(title="Ostiary", version=__version__, routes=wire.app.routes) for wire in (*self._wires, self)])
+            self._document = _merged(
+                [get_openapi(title="Ostiary", version=__version__, routes=wire.app.routes) for wire in (*self._wires, self)]
+            )
             self._document["servers"] = [{"url": server}]
         return self._document
 
@@ -141,7 +143,9 @@ def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         if status in responses:
             kinds = {**responses[status].get("content", {}), **answer.get("content", {})}
             schemas = [
-                part["content"][JSON_TYPE]["schema"] for part in (responses[status], answer) if JSON_TYPE in part.get("content", {})
+                part["content"][JSON_TYPE]["schema"]
+                for part in (responses[status], answer)
+                if JSON_TYPE in part.get("content", {})
             ]
             if len(schemas) > 1:
                 kinds[JSON_TYPE] = {"schema": {"anyOf": schemas}}
@@ -153,7 +157,8 @@ def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def _page(document: dict[str, Any]) -> str:
     rows = "".join(
-        f"<tr><td>{escape(method.upper())}</td><td><code>{escape(path)}</code></td><td>{escape(operation.get('summary', ''))}</td>"
+        f"<tr><td>{escape(method.upper())}</td><td><code>{escape(path)}</code></td>"
+        f"<td>{escape(operation.get('summary', ''))}</td>"
         f"<td>{escape(', '.join(operation.get('tags', [])))}</td><td>{escape(', '.join(operation['responses']))}</td></tr>"
         for path, operations in sorted(document["paths"].items())
         for method, operation in operations.items()

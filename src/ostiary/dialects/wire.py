@@ -140,7 +140,7 @@ class Wire:
         except (MalformedBodyError, UnstorableError):
             return self.malformed(call)
         except UnavailableError as error:
-            log.error("dependency:unavailable", error=str(error), path=call.path)
+            log.warning("dependency:unavailable", error=str(error), path=call.path)
             self._count_failure(call)
             return self.unavailable(call, error.retry_after)
         except Exception:
@@ -167,4 +167,3 @@ class Wire:
             if found is not None and found.match(path):
                 methods |= getattr(route, "methods", None) or set()
         return ", ".join(sorted(methods))
-

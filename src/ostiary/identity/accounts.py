@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, update
 
 from ostiary.identity.context import Context, new_id
-from ostiary.identity.refusals import AccountGone
+from ostiary.identity.refusals import AccountGone, SessionGone
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import accounts, bans, credentials, factors, markers, sessions
 
@@ -56,7 +56,9 @@ def canonical(email: str) -> str:
 
 
 _has_factor = exists().where(
-    factors.c.account_id == accounts.c.id, factors.c.kind == "totp", factors.c.confirmed_at.is_not(None),
+    factors.c.account_id == accounts.c.id,
+    factors.c.kind == "totp",
+    factors.c.confirmed_at.is_not(None),
 )
 COLUMNS = (*accounts.c, _has_factor.label("has_factor"))
 WIDTH = len(COLUMNS)
@@ -72,7 +74,11 @@ def _find_candidate(where: object) -> Query[Candidate]:
     live = (
         select(func.count())
         .select_from(sessions)
-        .where(sessions.c.account_id == accounts.c.id, sessions.c.revoked_at.is_(None), sessions.c.epoch == accounts.c.epoch)
+        .where(
+            sessions.c.account_id == accounts.c.id,
+            sessions.c.revoked_at.is_(None),
+            sessions.c.epoch == accounts.c.epoch,
+        )
         .scalar_subquery()
     )
     ban = and_(
@@ -83,7 +89,13 @@ def _find_candidate(where: object) -> Query[Candidate]:
     credential = and_(credentials.c.account_id == accounts.c.id, credentials.c.kind == bindparam("kind"))
     return Query(
         _candidate,
-        select(*COLUMNS, credentials.c.id.label("credential_id"), credentials.c.config, bans.c.id.label("ban_id"), live.label("live"))
+        select(
+            *COLUMNS,
+            credentials.c.id.label("credential_id"),
+            credentials.c.config,
+            bans.c.id.label("ban_id"),
+            live.label("live"),
+        )
         .select_from(accounts.outerjoin(credentials, credential).outerjoin(bans, ban))
         .where(where),  # type: ignore[arg-type]
     )
@@ -97,10 +109,13 @@ _page = Query(
     Account,
     select(*COLUMNS).where(accounts.c.email > bindparam("after")).order_by(accounts.c.email).limit(bindparam("most")),
 )
+_admin = Query(str, select(accounts.c.id).where(accounts.c.role == ADMIN).limit(1))
 _insert = Statement(
-    lambda insert_or: insert_or(accounts)
-    .values({column.name: bindparam(column.name) for column in accounts.c if column.name != "epoch"})
-    .on_conflict_do_nothing(index_elements=["email"]),
+    lambda insert_or: (
+        insert_or(accounts)
+        .values({column.name: bindparam(column.name) for column in accounts.c if column.name != "epoch"})
+        .on_conflict_do_nothing(index_elements=["email"])
+    ),
 )
 _change = {
     name: Statement(
@@ -115,13 +130,19 @@ _verify = Statement(
     .where(accounts.c.id == bindparam("b_id"), accounts.c.verified_at.is_(None))
     .values(verified_at=bindparam("now"), expires_at=None, updated_at=bindparam("now")),
 )
+_other = accounts.alias("other")
 _change_email = Statement(
     update(accounts)
     .where(
         accounts.c.id == bindparam("b_id"),
-        ~exists().where(accounts.alias("other").c.email == bindparam("new_email")),
+        ~exists().where(_other.c.email == bindparam("new_email"), _other.c.id != bindparam("b_id")),
     )
-    .values(email=bindparam("new_email"), updated_at=bindparam("now")),
+    .values(email=bindparam("new_email"), verified_at=bindparam("verified_at"), updated_at=bindparam("now")),
+)
+_hold = Statement(
+    update(accounts)
+    .where(accounts.c.id == bindparam("b_id"), accounts.c.epoch == bindparam("b_epoch"))
+    .values(epoch=accounts.c.epoch),
 )
 _accept_terms = Statement(
     update(accounts)
@@ -143,12 +164,15 @@ _delete_unverified = Statement(
     delete(accounts).where(accounts.c.id == bindparam("b_id"), accounts.c.verified_at.is_(None)),
 )
 _expired = Query(
-    str, select(accounts.c.id).where(accounts.c.expires_at < bindparam("now"), accounts.c.verified_at.is_(None)).limit(500),
+    str,
+    select(accounts.c.id).where(accounts.c.expires_at < bindparam("now"), accounts.c.verified_at.is_(None)).limit(500),
 )
 _claim = Statement(
-    lambda insert_or: insert_or(markers)
-    .values(name=bindparam("name"), value=bindparam("value"), created_at=bindparam("now"))
-    .on_conflict_do_nothing(index_elements=["name"]),
+    lambda insert_or: (
+        insert_or(markers)
+        .values(name=bindparam("name"), value=bindparam("value"), created_at=bindparam("now"))
+        .on_conflict_do_nothing(index_elements=["name"])
+    ),
 )
 _unclaim = Statement(delete(markers).where(markers.c.name == bindparam("b_name"), markers.c.value == bindparam("b_value")))
 
@@ -186,6 +210,11 @@ async def page(ctx: Context, after: str = "", most: int = 1000) -> list[Account]
     return await ctx.db.all(_page, after=after, most=most)
 
 
+async def has_admin(ctx: Context) -> bool:
+    """Whether anybody is ADMIN."""
+    return await ctx.db.one(_admin) is not None
+
+
 async def insert_account(ctx: Context, account: Account) -> bool:
     """Add it; False when the address is taken."""
     row = {column.name: getattr(account, column.name) for column in accounts.c if column.name != "epoch"}
@@ -207,9 +236,18 @@ async def verify(ctx: Context, account_id: str) -> bool:
     return await ctx.db.run(_verify, b_id=account_id, now=ctx.now) == 1
 
 
-async def change_email(ctx: Context, account_id: str, email: str) -> bool:
+async def change_email(ctx: Context, account_id: str, email: str, verified_at: int | None) -> bool:
     """Replace the address; False when another account has it."""
-    return await ctx.db.run(_change_email, b_id=account_id, new_email=canonical(email), now=ctx.now) == 1
+    return await ctx.db.run(_change_email, b_id=account_id, new_email=canonical(email), verified_at=verified_at, now=ctx.now) == 1
+
+
+async def hold(ctx: Context, account: Account) -> None:
+    """Keep the account as it was read until this unit ends: others who would change it wait, then find it changed.
+
+    Raises SessionGone when its sessions were ended since, or it was deleted.
+    """
+    if not await ctx.db.run(_hold, b_id=account.id, b_epoch=account.epoch):
+        raise SessionGone("ended_meanwhile")
 
 
 async def accept_terms(ctx: Context, account_id: str, version: str) -> None:

@@ -22,6 +22,7 @@ class Event(StrEnum):
     SIGN_IN_REFUSED = "account:sign_in:refused"
     FACTOR_ASKED = "account:sign_in:factor_asked"
     FACTOR_REFUSED = "account:sign_in:factor_refused"
+    PROOF_REFUSED = "account:proof:refused"
     SIGNED_OUT = "account:session:ended"
     SESSIONS_ENDED = "account:session:all_ended"
     REFRESH_REUSED = "account:session:refresh_reused"
@@ -45,6 +46,7 @@ class Event(StrEnum):
     DELETED = "account:deleted"
     EXPIRED = "account:expired"
     ROLE_CHANGED = "account:role:changed"
+    UNLOCKED = "account:unlocked"
     INVITED = "invitation:created"
     INVITATION_REVOKED = "invitation:revoked"
     BANNED = "ban:created"
@@ -54,7 +56,15 @@ class Event(StrEnum):
 
 
 _WARNINGS = frozenset(
-    {Event.SIGN_IN_REFUSED, Event.FACTOR_REFUSED, Event.REFRESH_REUSED, Event.FACTOR_LOCKED, Event.VIOLATION, Event.STEP_UP_REFUSED},
+    {
+        Event.SIGN_IN_REFUSED,
+        Event.FACTOR_REFUSED,
+        Event.PROOF_REFUSED,
+        Event.REFRESH_REUSED,
+        Event.FACTOR_LOCKED,
+        Event.VIOLATION,
+        Event.STEP_UP_REFUSED,
+    },
 )
 
 
@@ -77,7 +87,10 @@ _latest = Query(
     AuditEvent,
     select(audit_events)
     .where(
-        or_(bindparam("account_id", type_=Text).is_(None), audit_events.c.account_id == bindparam("account_id", type_=Text)),
+        or_(
+            bindparam("account_id", type_=Text).is_(None),
+            audit_events.c.account_id == bindparam("account_id", type_=Text),
+        ),
         or_(bindparam("event", type_=Text).is_(None), audit_events.c.event.like(bindparam("event", type_=Text))),
         audit_events.c.at > bindparam("since"),
     )
@@ -105,7 +118,12 @@ async def record(ctx: Context, event: Event, account_id: str | None = None, reas
 
 
 async def latest(
-    ctx: Context, *, account_id: str | None = None, event: str | None = None, since: int = 0, most: int = 100,
+    ctx: Context,
+    *,
+    account_id: str | None = None,
+    event: str | None = None,
+    since: int = 0,
+    most: int = 100,
 ) -> list[AuditEvent]:
     """The newest rows first. `event` may hold SQL's `%`."""
     return await ctx.db.all(_latest, account_id=account_id, event=event, since=since, most=most)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
+
 import msgspec
 from sqlalchemy import bindparam, delete, or_, select
 
@@ -32,10 +35,10 @@ class Ban(msgspec.Struct, frozen=True):
 
 _put = Statement(
     lambda insert: (
-        (statement := insert(bans).values({column.name: bindparam(column.name) for column in bans.c})).on_conflict_do_update(
-            index_elements=["kind", "subject"],
-            set_={name: statement.excluded[name] for name in ("reason", "created_at", "expires_at")},
-        )
+        statement := insert(bans).values({column.name: bindparam(column.name) for column in bans.c})
+    ).on_conflict_do_update(
+        index_elements=["kind", "subject"],
+        set_={name: statement.excluded[name] for name in ("reason", "created_at", "expires_at")},
     ),
 )
 _in_force = or_(bans.c.expires_at.is_(None), bans.c.expires_at > bindparam("now"))
@@ -73,6 +76,11 @@ async def lift(ctx: Context, kind: str, subject: str) -> bool:
     if lifted:
         await audit.record(ctx, audit.Event.BAN_LIFTED, subject if kind == ACCOUNT else None, kind=kind)
     return lifted
+
+
+async def of(ctx: Context, kind: str, subject: str) -> Ban | None:
+    """The ban in force of an account's id or of a network, if there is one."""
+    return await ctx.db.one(_find, kind=kind, subject=subject, now=ctx.now)
 
 
 async def in_force(ctx: Context) -> list[Ban]:
@@ -113,6 +121,6 @@ async def violation(ctx: Context, kind: str, score: int, email: str | None = Non
 
 async def subject_of(ctx: Context, name: str) -> tuple[str, str]:
     """What an operator means: an account by e-mail or id, or a network address. Raises AccountGone."""
-    if "@" not in name and (name.count(".") == 3 or ":" in name):  # noqa: PLR2004 - IPv4 has four parts
-        return ADDRESS, network(name)
+    with contextlib.suppress(ValueError):
+        return ADDRESS, network(str(ipaddress.ip_address(name)))
     return ACCOUNT, (await accounts.named(ctx, name)).id

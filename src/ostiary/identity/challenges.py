@@ -48,13 +48,25 @@ _sweep = Statement(delete(challenges).where(challenges.c.expires_at < bindparam(
 
 
 async def open_challenge(
-    ctx: Context, account: Account, kind: str, token_hash: TokenHash, amr: tuple[str, ...], request: SessionRequest,
+    ctx: Context,
+    account: Account,
+    token_hash: TokenHash,
+    amr: tuple[str, ...],
+    request: SessionRequest,
 ) -> None:
     """Keep what the first proof earned until the factor is answered, at most five minutes."""
     await ctx.db.run(
         _insert,
-        id=new_id(), account_id=account.id, token_hash=token_hash, kind=kind, amr=" ".join(amr), epoch=account.epoch, failures=0,
-        config=msgspec.json.encode(request).decode(), created_at=ctx.now, expires_at=ctx.now + LIFE,
+        id=new_id(),
+        account_id=account.id,
+        token_hash=token_hash,
+        kind=request.kind,
+        amr=" ".join(amr),
+        epoch=account.epoch,
+        failures=0,
+        config=msgspec.json.encode(request).decode(),
+        created_at=ctx.now,
+        expires_at=ctx.now + LIFE,
     )
 
 

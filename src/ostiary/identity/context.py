@@ -79,17 +79,18 @@ class Outcome:
 
 
 class Context:
-    """What a use case works with: the unit of work, the client, the time, the services."""
+    """What a use case works with: the unit of work, the client, the time, the services; and whether limits count here."""
 
-    __slots__ = ("client", "db", "has_mail", "now", "outcomes", "services")
+    __slots__ = ("client", "db", "has_mail", "is_limited", "now", "outcomes", "services")
 
-    def __init__(self, services: Services, client: Client, unit: Unit, now: int) -> None:
+    def __init__(self, services: Services, client: Client, unit: Unit, now: int, *, is_limited: bool = True) -> None:
         self.services = services
         self.client = client
         self.db = unit
         self.now = now
         self.outcomes: list[Outcome] = []
         self.has_mail = False
+        self.is_limited = is_limited and services.settings.limits.rate_limits
 
     @property
     def settings(self) -> Settings:
@@ -106,8 +107,8 @@ class begin:  # noqa: N801 - reads as a verb: `async with begin(services, client
 
     __slots__ = ("_ctx",)
 
-    def __init__(self, services: Services, client: Client) -> None:
-        self._ctx = Context(services, client, services.database.unit(), services.clock())
+    def __init__(self, services: Services, client: Client, *, is_limited: bool = True) -> None:
+        self._ctx = Context(services, client, services.database.unit(), services.clock(), is_limited=is_limited)
 
     async def __aenter__(self) -> Context:
         return self._ctx

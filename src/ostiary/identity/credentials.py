@@ -32,6 +32,14 @@ _of_account = Query(
     Credential,
     select(credentials).where(credentials.c.account_id == bindparam("account_id"), credentials.c.kind == bindparam("kind")),
 )
+_all_of_account = Query(
+    Credential,
+    select(credentials).where(credentials.c.account_id == bindparam("account_id")).order_by(credentials.c.created_at),
+)
+_by_identifier = Query(
+    Credential,
+    select(credentials).where(credentials.c.kind == bindparam("kind"), credentials.c.identifier == bindparam("identifier")),
+)
 _replace = Statement(
     update(credentials)
     .where(credentials.c.account_id == bindparam("b_account_id"), credentials.c.kind == bindparam("b_kind"))
@@ -51,14 +59,30 @@ async def add(ctx: Context, account_id: str, kind: str, config: str, identifier:
     """Store a credential of a fresh account."""
     await ctx.db.run(
         _insert,
-        id=new_id(), account_id=account_id, kind=kind, identifier=identifier, config=config, version=1,
-        created_at=ctx.now, last_used_at=None,
+        id=new_id(),
+        account_id=account_id,
+        kind=kind,
+        identifier=identifier,
+        config=config,
+        version=1,
+        created_at=ctx.now,
+        last_used_at=None,
     )
 
 
 async def of_account(ctx: Context, account_id: str, kind: str) -> Credential | None:
     """The account's credential of this kind."""
     return await ctx.db.one(_of_account, account_id=account_id, kind=kind)
+
+
+async def all_of_account(ctx: Context, account_id: str) -> list[Credential]:
+    """Every credential of the account, the oldest first."""
+    return await ctx.db.all(_all_of_account, account_id=account_id)
+
+
+async def by_identifier(ctx: Context, kind: str, identifier: str) -> Credential | None:
+    """The credential that an issuer knows by this identifier."""
+    return await ctx.db.one(_by_identifier, kind=kind, identifier=identifier)
 
 
 async def replace(ctx: Context, account_id: str, kind: str, config: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from ostiary.identity import audit
+from ostiary.identity import audit, throttle
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context, new_id
 from ostiary.identity.refusals import FactorLocked, Throttled
@@ -92,11 +92,23 @@ _forgive = Statement(
 )
 
 
-def row(account_id: str, kind: str, now: int, *, identifier: bytes | None = None, config: bytes | None = None) -> dict[str, object]:
+def row(
+    account_id: str, kind: str, now: int, *, identifier: bytes | None = None, config: bytes | None = None
+) -> dict[str, object]:
     """The values of a fresh row."""
     return {
-        "id": new_id(), "account_id": account_id, "kind": kind, "identifier": identifier, "config": config, "version": 1,
-        "last_step": 0, "failures": 0, "created_at": now, "confirmed_at": None, "last_used_at": None, "used_at": None,
+        "id": new_id(),
+        "account_id": account_id,
+        "kind": kind,
+        "identifier": identifier,
+        "config": config,
+        "version": 1,
+        "last_step": 0,
+        "failures": 0,
+        "created_at": now,
+        "confirmed_at": None,
+        "last_used_at": None,
+        "used_at": None,
     }
 
 
@@ -111,7 +123,7 @@ async def count_try(ctx: Context, account: Account, live: Enrolment | None) -> N
         raise FactorLocked
     if not ctx.settings.limits.lockout:
         return
-    taken = await ctx.services.limits.take(ctx.services.rules.factor_account, account.id, ctx.now)
+    taken = await throttle.take_of_account(ctx, ctx.services.rules.factor_account, account.id, account.id)
     if not taken.is_allowed:
         raise Throttled(taken)
 

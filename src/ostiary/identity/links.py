@@ -52,8 +52,11 @@ _forget = Statement(
     delete(links).where(links.c.purpose == bindparam("b_purpose"), links.c.account_id == bindparam("b_account_id")),
 )
 _forget_email = Statement(
-    delete(links).where(links.c.purpose == bindparam("b_purpose"), links.c.email == bindparam("b_email"), links.c.used_at.is_(None)),
+    delete(links).where(
+        links.c.purpose == bindparam("b_purpose"), links.c.email == bindparam("b_email"), links.c.used_at.is_(None)
+    ),
 )
+_empty = Statement(update(links).where(links.c.id == bindparam("b_id")).values(config="{}"))
 _list = Query(
     Link,
     select(links)
@@ -64,7 +67,13 @@ _sweep = Statement(delete(links).where(links.c.expires_at < bindparam("before"))
 
 
 async def issue(
-    ctx: Context, style: LinkStyle, email: str, account_id: str | None = None, config: str = "{}", *, replace: bool = True,
+    ctx: Context,
+    style: LinkStyle,
+    email: str,
+    account_id: str | None = None,
+    config: str = "{}",
+    *,
+    replace: bool = True,
 ) -> str:
     """A fresh link's address; earlier ones of the purpose (of the account, or of the address) stop working."""
     token = await issue_token(ctx, style, email, account_id, config, replace=replace)
@@ -72,7 +81,13 @@ async def issue(
 
 
 async def issue_token(
-    ctx: Context, style: LinkStyle, email: str, account_id: str | None = None, config: str = "{}", *, replace: bool = True,
+    ctx: Context,
+    style: LinkStyle,
+    email: str,
+    account_id: str | None = None,
+    config: str = "{}",
+    *,
+    replace: bool = True,
 ) -> str:
     """The same, answering the bare token."""
     token = style.new_token()
@@ -82,8 +97,15 @@ async def issue_token(
         await ctx.db.run(_forget_email, b_purpose=style.purpose, b_email=email)
     await ctx.db.run(
         _insert,
-        id=new_id(), account_id=account_id, purpose=style.purpose, token_hash=_digest(ctx, style.purpose, account_id, token),
-        email=email, config=config, created_at=ctx.now, expires_at=ctx.now + micros(style.life), used_at=None,
+        id=new_id(),
+        account_id=account_id,
+        purpose=style.purpose,
+        token_hash=_digest(ctx, style.purpose, account_id, token),
+        email=email,
+        config=config,
+        created_at=ctx.now,
+        expires_at=ctx.now + micros(style.life),
+        used_at=None,
     )
     return token
 
@@ -97,6 +119,11 @@ async def spend(ctx: Context, purpose: str, token: str, account_id: str | None =
     """Spend it; the row for exactly one caller, None for all others."""
     digest = _digest(ctx, purpose, account_id, token)
     return await ctx.db.run_returning(_spend, b_purpose=purpose, b_token_hash=digest, now=ctx.now)
+
+
+async def empty(ctx: Context, link: Link) -> None:
+    """Forget what the link carries. It goes on being found until it expires, so that a second opening can say "done"."""
+    await ctx.db.run(_empty, b_id=link.id)
 
 
 async def forget(ctx: Context, purpose: str, account_id: str) -> None:

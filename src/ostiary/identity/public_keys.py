@@ -20,7 +20,7 @@ DECOY = bytes([9]) + bytes(31)
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """Argon2id on the client: lanes, KiB, passes. These defaults are fixed by clients that hard-code them (librepass-wire 6.2)."""
+    """Argon2id on the client: lanes, KiB, passes. Clients hard-code these defaults (librepass-wire 6.2)."""
 
     parallelism: int = 3
     memory: int = 65536
@@ -84,12 +84,12 @@ def proves(keys: list[ServerKey], public_key: bytes, shared_key: str) -> ServerK
     return found
 
 
-def accept_new(ctx: Context, offered: NewKey) -> str:
+def accept_new(ctx: Context, offered: NewKey, session: Session | None = None) -> str:
     """The canonical spelling of a key that may be stored. Raises KeyRefused: malformed, low-order, or not proven."""
     raw = x25519.decode_key(offered.public_key)
     if raw is None:
         raise KeyRefused("malformed")
-    if proves(accepted_keys(ctx), raw, offered.shared_key) is None:
+    if proves(accepted_keys(ctx, session), raw, offered.shared_key) is None:
         raise KeyRefused("not_proven")
     return x25519.canonical(raw).hex()
 

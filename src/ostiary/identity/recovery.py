@@ -34,7 +34,9 @@ async def ask(ctx: Context, email: str) -> None:
     account = await accounts.by_email(ctx, email)
     may = await throttle.may_mail(ctx, email)
     if account is None or not may or not await _has_password(ctx, account):
-        await audit.record(ctx, audit.Event.RESET_REFUSED, account.id if account else None, "nothing_to_reset" if may else "mail_limit")
+        await audit.record(
+            ctx, audit.Event.RESET_REFUSED, account.id if account else None, "nothing_to_reset" if may else "mail_limit"
+        )
         return
     link = await links.issue(ctx, STYLE, account.email, account.id)
     await notices.send(ctx, "reset", account, link=link)

@@ -5,12 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ostiary.identity import accounts, audit, credentials, invitations, notices, passwords, policy, public_keys, throttle, verification
+from ostiary.identity import (
+    accounts,
+    audit,
+    credentials,
+    invitations,
+    notices,
+    passwords,
+    policy,
+    public_keys,
+    throttle,
+    verification,
+)
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context, micros
 from ostiary.identity.links import LinkStyle
 from ostiary.identity.public_keys import NewKey, Parameters
-from ostiary.identity.refusals import AddressTaken, DomainRefused, InvitationRefused, ProofRefused, Refusal, RegistrationClosed
+from ostiary.identity.refusals import (
+    AddressTaken,
+    DomainRefused,
+    InvitationRefused,
+    ProofRefused,
+    Refusal,
+    RegistrationClosed,
+)
 
 PASSWORD_ACCOUNT_GRACE = timedelta(days=7)
 KEY_ACCOUNT_GRACE = timedelta(hours=24)
@@ -64,7 +82,11 @@ async def register(ctx: Context, applicant: Applicant, style: LinkStyle) -> Acco
     is_open = not settings.mail.is_configured and not settings.requires_verification
     verified_at = ctx.now if is_invited or is_open else None
     account = accounts.fresh(
-        ctx, applicant.email, applicant.name, username=applicant.username, verified_at=verified_at,
+        ctx,
+        applicant.email,
+        applicant.name,
+        username=applicant.username,
+        verified_at=verified_at,
         expires_at=_expiry(ctx, verified_at, PASSWORD_ACCOUNT_GRACE),
     )
     if not await _claim_address(ctx, account):

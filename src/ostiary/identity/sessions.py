@@ -118,7 +118,10 @@ _open = Statement(
     insert(_sessions).from_select(
         list(_sessions.c.keys()),
         select(*(bindparam(column.name, type_=column.type) for column in _sessions.c)).where(
-            exists().where(_accounts.c.id == bindparam("account_id", type_=Text), _accounts.c.epoch == bindparam("epoch", type_=BigInteger)),
+            exists().where(
+                _accounts.c.id == bindparam("account_id", type_=Text),
+                _accounts.c.epoch == bindparam("epoch", type_=BigInteger),
+            ),
         ),
     ),
 )
@@ -134,12 +137,16 @@ _rotate = Statement(
 )
 _end = Statement(
     update(_sessions)
-    .where(_sessions.c.id == bindparam("b_id"), _sessions.c.account_id == bindparam("b_account_id"), _sessions.c.revoked_at.is_(None))
+    .where(
+        _sessions.c.id == bindparam("b_id"),
+        _sessions.c.account_id == bindparam("b_account_id"),
+        _sessions.c.revoked_at.is_(None),
+    )
     .values(revoked_at=bindparam("now")),
 )
 _keep = Statement(
     update(_sessions)
-    .where(_sessions.c.id == bindparam("b_id"), _sessions.c.revoked_at.is_(None))
+    .where(_sessions.c.id == bindparam("b_id"), _sessions.c.epoch == bindparam("b_epoch"), _sessions.c.revoked_at.is_(None))
     .values(epoch=bindparam("new_epoch")),
 )
 _touch = Statement(
@@ -156,9 +163,7 @@ _oldest = (
 )
 _evict = Statement(update(_sessions).where(_sessions.c.id.in_(_oldest.scalar_subquery())).values(revoked_at=bindparam("now")))
 _spend_step = Statement(
-    update(_sessions)
-    .where(_sessions.c.id == bindparam("b_id"), _sessions.c.last_step == bindparam("step"))
-    .values(last_step=0),
+    update(_sessions).where(_sessions.c.id == bindparam("b_id"), _sessions.c.last_step == bindparam("step")).values(last_step=0),
 )
 _note_step = Statement(update(_sessions).where(_sessions.c.id == bindparam("b_id")).values(last_step=bindparam("step")))
 _seen_address = Query(
@@ -174,15 +179,30 @@ _sweep = Statement(
 )
 
 
-async def open_session(ctx: Context, account: Account, request: SessionRequest, amr: tuple[str, ...], *, live: int = 0) -> Session:
+async def open_session(
+    ctx: Context, account: Account, request: SessionRequest, amr: tuple[str, ...], *, live: int = 0
+) -> Session:
     """A new session, unless the account's epoch was raised since it was read (then ProofRefused). `live` is how many it has."""
     durations = ctx.settings.sessions
     life = micros(durations.key_max_age if request.kind == KEY else durations.refresh_life)
     session = Session(
-        id=new_id(), account_id=account.id, kind=request.kind, token_hash=request.token_hash, amr=" ".join(amr), epoch=account.epoch,
-        generation=0, rotations="[]", handshake_epoch=request.handshake_epoch, last_step=request.last_step,
-        address=ctx.client.address, user_agent=ctx.client.user_agent[:256], created_at=ctx.now, proved_at=ctx.now,
-        last_used_at=ctx.now, expires_at=ctx.now + life, revoked_at=None,
+        id=new_id(),
+        account_id=account.id,
+        kind=request.kind,
+        token_hash=request.token_hash,
+        amr=" ".join(amr),
+        epoch=account.epoch,
+        generation=0,
+        rotations="[]",
+        handshake_epoch=request.handshake_epoch,
+        last_step=request.last_step,
+        address=ctx.client.address,
+        user_agent=ctx.client.user_agent[:256],
+        created_at=ctx.now,
+        proved_at=ctx.now,
+        last_used_at=ctx.now,
+        expires_at=ctx.now + life,
+        revoked_at=None,
     )
     if not await ctx.db.run(_open, **msgspec.structs.asdict(session)):
         raise ProofRefused("changed_meanwhile")
@@ -270,11 +290,12 @@ async def end_by_id(ctx: Context, account_id: str, session_id: str) -> bool:
     return await ctx.db.run(_end, b_id=session_id, b_account_id=account_id, now=ctx.now) == 1
 
 
-async def end_all(ctx: Context, account_id: str, *, keep: Session | None = None) -> None:
-    """End every session and pending sign-in of the account, except one."""
+async def end_all(ctx: Context, account_id: str, *, keep: str | None = None) -> None:
+    """End every session and pending sign-in of the account, except the session with this id, if it lives."""
     epoch = await accounts.raise_epoch(ctx, account_id)
     if keep is not None:
-        await ctx.db.run(_keep, b_id=keep.id, new_epoch=epoch)
+        # Only a session of the epoch that just ended: one that an earlier event killed must not come back to life.
+        await ctx.db.run(_keep, b_id=keep, b_epoch=epoch - 1, new_epoch=epoch)
 
 
 async def spend_step(ctx: Context, session: Session, step: int) -> bool:

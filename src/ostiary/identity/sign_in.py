@@ -10,12 +10,21 @@ from dataclasses import dataclass
 import msgspec
 
 from ostiary.crypto.tokens import TokenHash
-from ostiary.identity import accounts, audit, challenges, credentials, notices, sessions, throttle, totp
+from ostiary.identity import accounts, audit, challenges, credentials, notices, session_links, sessions, throttle, totp
 from ostiary.identity.accounts import Account, Candidate
 from ostiary.identity.context import Context
 from ostiary.identity.factors import FactorProof
+from ostiary.identity.links import LinkStyle
 from ostiary.identity.methods import Proof, Verified
-from ostiary.identity.refusals import AddressUnverified, Banned, ChallengeGone, CodeRefused, FactorAbsent, ProofRefused, Refusal
+from ostiary.identity.refusals import (
+    AddressUnverified,
+    Banned,
+    ChallengeGone,
+    CodeRefused,
+    FactorAbsent,
+    ProofRefused,
+    Refusal,
+)
 from ostiary.identity.sessions import Session, SessionRequest
 
 
@@ -36,10 +45,14 @@ class FactorRequired:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What the caller wants to get: the session, and the token under which a challenge would wait."""
+    """What the caller wants to get: the session, and the token under which a challenge would wait.
+
+    `end_link` is how this wire writes the link that ends the session, in the mail that tells of it.
+    """
 
     session: SessionRequest
     challenge_hash: TokenHash
+    end_link: LinkStyle | None = None
 
 
 async def sign_in(ctx: Context, proof: Proof, ticket: Ticket) -> SignedIn | FactorRequired:
@@ -50,7 +63,13 @@ async def sign_in(ctx: Context, proof: Proof, ticket: Ticket) -> SignedIn | Fact
     try:
         verified = await method.verify(ctx, candidate, proof)
     except ProofRefused as refusal:
-        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, candidate.account.id if candidate else None, refusal.reason, method=method.kind)
+        await audit.record(
+            ctx,
+            audit.Event.SIGN_IN_REFUSED,
+            candidate.account.id if candidate else None,
+            refusal.reason,
+            method=method.kind,
+        )
         raise
     await throttle.succeeded(ctx, counted)
     return await admit(ctx, verified, ticket)
@@ -68,13 +87,13 @@ async def admit(ctx: Context, verified: Verified, ticket: Ticket) -> SignedIn | 
         await credentials.renew(ctx, candidate.credential_id, candidate.config or "", verified.renewed_config)
     request = msgspec.structs.replace(ticket.session, handshake_epoch=verified.handshake_epoch)
     if account.has_factor:
-        await challenges.open_challenge(ctx, account, request.kind, ticket.challenge_hash, verified.amr, request)
+        await challenges.open_challenge(ctx, account, ticket.challenge_hash, verified.amr, request)
         await audit.record(ctx, audit.Event.FACTOR_ASKED, account.id)
         return FactorRequired(account)
-    return await _let_in(ctx, account, request, verified.amr, live=candidate.live_sessions)
+    return await _let_in(ctx, candidate, request, verified.amr, ticket.end_link)
 
 
-async def answer(ctx: Context, challenge_hash: TokenHash, proof: FactorProof) -> SignedIn:
+async def answer(ctx: Context, challenge_hash: TokenHash, proof: FactorProof, end_link: LinkStyle | None = None) -> SignedIn:
     """Answer a challenge with a factor's code; the challenge ends with the first right answer.
 
     Raises ChallengeGone, CodeRefused, FactorLocked, Throttled, FactorAbsent, Banned.
@@ -95,7 +114,7 @@ async def answer(ctx: Context, challenge_hash: TokenHash, proof: FactorProof) ->
         raise ChallengeGone
     request = msgspec.json.decode(challenge.config, type=SessionRequest)
     request = msgspec.structs.replace(request, last_step=step)
-    return await _let_in(ctx, account, request, (*challenge.amr.split(), method, "mfa"), live=candidate.live_sessions)
+    return await _let_in(ctx, candidate, request, (*challenge.amr.split(), method, "mfa"), end_link)
 
 
 def _check_policy(ctx: Context, candidate: Candidate) -> None:
@@ -105,10 +124,22 @@ def _check_policy(ctx: Context, candidate: Candidate) -> None:
         raise AddressUnverified
 
 
-async def _let_in(ctx: Context, account: Account, request: SessionRequest, amr: tuple[str, ...], *, live: int) -> SignedIn:
-    is_new_place = ctx.settings.mail.new_sign_in and live > 0 and not await sessions.knows_address(ctx, account.id)
+async def _let_in(
+    ctx: Context, candidate: Candidate, request: SessionRequest, amr: tuple[str, ...], end_link: LinkStyle | None
+) -> SignedIn:
+    account, live = candidate.account, candidate.live_sessions
+    is_told = ctx.settings.mail.new_sign_in and await _is_news(ctx, candidate, request)
     session = await sessions.open_session(ctx, account, request, amr, live=live)
     await audit.record(ctx, audit.Event.SIGNED_IN, account.id, amr=" ".join(amr), session=session.id)
-    if is_new_place:
-        await notices.send(ctx, "new_sign_in", account, address=ctx.client.address, user_agent=ctx.client.user_agent[:120], link="")
+    if is_told:
+        link = await session_links.issue(ctx, end_link, account, session) if end_link else ""
+        agent = ctx.client.user_agent[:120]
+        await notices.send(ctx, "new_sign_in", account, address=ctx.client.address, user_agent=agent, link=link)
     return SignedIn(account, session)
+
+
+async def _is_news(ctx: Context, candidate: Candidate, request: SessionRequest) -> bool:
+    """Whether the owner should hear of it: a browser in a new place; a key always, since each is a new one (librepass-wire 6.3)."""
+    if request.kind == sessions.KEY:
+        return True
+    return candidate.live_sessions > 0 and not await sessions.knows_address(ctx, candidate.account.id)

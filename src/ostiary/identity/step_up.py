@@ -22,7 +22,7 @@ async def require_code(ctx: Context, who: Principal, proof: FactorProof | None) 
 
 
 async def check_live_code(ctx: Context, who: Principal, proof: FactorProof) -> None:
-    """Check a code of the live factor; this session may use the same code once more. Raises FactorAbsent, CodeRefused, …"""
+    """Check a code of the live factor; this session may use the same code once more. Raises FactorAbsent, CodeRefused."""
     if not who.account.has_factor:
         raise FactorAbsent
     step = await _consume(ctx, who, proof)
@@ -45,7 +45,7 @@ async def check_backup_code(ctx: Context, who: Principal, proof: BackupCode) -> 
 async def switch_off(ctx: Context, who: Principal) -> None:
     """Remove every factor; other sessions end, the owner is told."""
     await totp.remove(ctx, who.account.id)
-    await sessions.end_all(ctx, who.account.id, keep=who.session)
+    await sessions.end_all(ctx, who.account.id, keep=who.session.id)
     await audit.record(ctx, audit.Event.FACTOR_REMOVED, who.account.id)
     await notices.send(ctx, "two_factor_disabled", who.account)
 

@@ -10,7 +10,7 @@ import ipaddress
 import unicodedata
 from dataclasses import dataclass
 
-from ostiary.identity import devices, sessions
+from ostiary.identity import audit, devices, sessions
 from ostiary.identity.accounts import Candidate
 from ostiary.identity.context import Context, micros
 from ostiary.identity.refusals import LockedOut, Throttled
@@ -109,7 +109,7 @@ def folded(email: str) -> str:
 
 async def take(ctx: Context, rule: Rule, key: str) -> Taken | None:
     """Count one; None when limits are off. Raises Throttled."""
-    if not ctx.settings.limits.rate_limits:
+    if not ctx.is_limited:
         return None
     taken = await ctx.services.limits.take(rule, key, ctx.now)
     if not taken.is_allowed:
@@ -120,7 +120,7 @@ async def take(ctx: Context, rule: Rule, key: str) -> Taken | None:
 
 async def may_mail(ctx: Context, email: str) -> bool:
     """Whether the recipient may get one more mail that strangers can ask for."""
-    if not ctx.settings.limits.rate_limits:
+    if not ctx.is_limited:
         return True
     taken = await ctx.services.limits.take(ctx.services.rules.mail_recipient, folded(email), ctx.now)
     return taken.is_allowed
@@ -130,16 +130,16 @@ async def attempt(ctx: Context, email: str, candidate: Candidate | None) -> Atte
     """Count a try to prove to be this account, known or not; None when lockout is off. Raises LockedOut."""
     if not ctx.settings.limits.lockout:
         return None
-    rules, limits = ctx.services.rules, ctx.services.limits
-    if candidate is not None and (device := devices.known(ctx, candidate.account.id)):
-        own = Attempt(rules.lockout_device, f"{candidate.account.id}:{device}")
-        return _counted(own, await limits.take(own.rule, own.key, ctx.now))
-    common = Attempt(rules.lockout_account, folded(email))
-    taken = await limits.take(common.rule, common.key, ctx.now)
-    if not taken.is_allowed and candidate is not None and await sessions.knows_address(ctx, candidate.account.id):
-        own = Attempt(rules.lockout_device, f"{candidate.account.id}@{network(ctx.client.address)}")
-        return _counted(own, await limits.take(own.rule, own.key, ctx.now))
-    return _counted(common, taken)
+    rules = ctx.services.rules
+    account_id = candidate.account.id if candidate is not None else None
+    if account_id is not None and (device := devices.known(ctx, account_id)):
+        return await _count(ctx, Attempt(rules.lockout_device, f"{account_id}:{device}"), account_id)
+    try:
+        return await _count(ctx, Attempt(rules.lockout_account, folded(email)), account_id)
+    except LockedOut:
+        if account_id is None or not await sessions.knows_address(ctx, account_id):
+            raise
+    return await _count(ctx, Attempt(rules.lockout_device, f"{account_id}@{network(ctx.client.address)}"), account_id)
 
 
 async def succeeded(ctx: Context, counted: Attempt | None) -> None:
@@ -153,11 +153,29 @@ async def succeeded(ctx: Context, counted: Attempt | None) -> None:
 
 
 async def unlock(ctx: Context, email: str) -> None:
-    """Open the door again for unknown devices."""
+    """Open the door again for unknown devices, as far as this process's counters reach."""
     await ctx.services.limits.forget(ctx.services.rules.lockout_account, folded(email))
 
 
-def _counted(tried: Attempt, taken: Taken) -> Attempt:
+async def take_of_account(ctx: Context, rule: Rule, key: str, account_id: str | None) -> Taken:
+    """Count one against an account. An operator's unlocking since the window began starts the counter anew.
+
+    Counters may live in the server's memory, where the command line does not reach; the audit is what both see. It is asked
+    only when the door is about to close.
+    """
+    limits = ctx.services.limits
+    taken = await limits.take(rule, key, ctx.now)
+    if taken.is_allowed or account_id is None:
+        return taken
+    began_at = taken.reset_at - rule.period
+    if not await audit.latest(ctx, account_id=account_id, event=audit.Event.UNLOCKED, since=began_at, most=1):
+        return taken
+    await limits.forget(rule, key)
+    return await limits.take(rule, key, ctx.now)
+
+
+async def _count(ctx: Context, tried: Attempt, account_id: str | None) -> Attempt:
+    taken = await take_of_account(ctx, tried.rule, tried.key, account_id)
     if not taken.is_allowed:
         raise LockedOut(taken)
     return tried

@@ -77,10 +77,41 @@ async def check_pending(ctx: Context, account: Account, enrolment: Enrolment, co
 async def confirm(ctx: Context, account: Account, enrolment: Enrolment, code: str) -> int:
     """Make the pending enrolment live, in place of an earlier one; the step that confirmed it. Raises CodeRefused."""
     step = await check_pending(ctx, account, enrolment, code)
+    await _make_live(ctx, account, enrolment, step)
+    return step
+
+
+async def check_offered(ctx: Context, account: Account, secret: str, code: str) -> int:
+    """The time step that a code proves for a secret that a client offers; changes nothing.
+
+    Raises SecretWeak, CodeRefused, Throttled.
+    """
+    check_strength(secret)
+    await factors.count_try(ctx, account, None)
+    step = otp.matching_step(otp.decode_secret(secret) or b"", code, ctx.now // 1_000_000)
+    if step is None:
+        raise CodeRefused("mismatch")
+    return step
+
+
+async def enroll(ctx: Context, account: Account, secret: str, codes: list[str], step: int) -> None:
+    """Make a checked secret live at once, in place of an earlier one and its codes."""
+    await begin_enrolment(ctx, account, secret, codes)
+    begun = await pending(ctx, account.id)
+    if begun is None:
+        raise FactorAbsent
+    await _make_live(ctx, account, begun, step)
+
+
+async def _make_live(ctx: Context, account: Account, enrolment: Enrolment, step: int) -> None:
     pending_codes = await factors.of_kind(ctx, account.id, factors.BACKUP_CODE_PENDING)
     await ctx.db.run(factors.delete_kind, b_account_id=account.id, b_kind=factors.TOTP)
     promoted = await ctx.db.run(
-        factors.promote_kind, b_account_id=account.id, b_kind=factors.TOTP_PENDING, new_kind=factors.TOTP, now=ctx.now,
+        factors.promote_kind,
+        b_account_id=account.id,
+        b_kind=factors.TOTP_PENDING,
+        new_kind=factors.TOTP,
+        now=ctx.now,
     )
     if not promoted:
         raise FactorAbsent
@@ -88,11 +119,14 @@ async def confirm(ctx: Context, account: Account, enrolment: Enrolment, code: st
     if pending_codes:
         await ctx.db.run(factors.delete_kind, b_account_id=account.id, b_kind=factors.BACKUP_CODE)
         await ctx.db.run(
-            factors.promote_kind, b_account_id=account.id, b_kind=factors.BACKUP_CODE_PENDING, new_kind=factors.BACKUP_CODE, now=ctx.now,
+            factors.promote_kind,
+            b_account_id=account.id,
+            b_kind=factors.BACKUP_CODE_PENDING,
+            new_kind=factors.BACKUP_CODE,
+            now=ctx.now,
         )
     await ctx.services.limits.forget(ctx.services.rules.factor_account, account.id)
     await audit.record(ctx, audit.Event.FACTOR_ENROLLED, account.id)
-    return step
 
 
 async def remove(ctx: Context, account_id: str) -> None:

@@ -69,4 +69,10 @@ def judged(rule: Rule, used: float, elapsed: int, now: int) -> Taken:
     is_allowed = used <= rule.capacity
     missing = 0 if is_allowed else int((used - rule.capacity) * fill)
     full_again = now + int(min(used, rule.capacity) * fill)
-    return Taken(rule, is_allowed, max(0, int(rule.capacity - used)), full_again, max(-(-missing // MICROSECONDS), int(not is_allowed)))
+    return Taken(
+        rule,
+        is_allowed,
+        max(0, int(rule.capacity - used)),
+        full_again,
+        max(-(-missing // MICROSECONDS), int(not is_allowed)),
+    )

@@ -47,11 +47,17 @@ _due = Query(
 )
 _claim = Statement(
     update(outbox)
-    .where(outbox.c.id == bindparam("b_id"), outbox.c.status == bindparam("b_status"), outbox.c.due_at == bindparam("b_due_at"))
+    .where(
+        outbox.c.id == bindparam("b_id"),
+        outbox.c.status == bindparam("b_status"),
+        outbox.c.due_at == bindparam("b_due_at"),
+    )
     .values(status="sending", due_at=bindparam("lease"), attempts=outbox.c.attempts + 1),
 )
 _sent = Statement(
-    update(outbox).where(outbox.c.id == bindparam("b_id")).values(status="sent", sent_at=bindparam("now"), sealed=b"", last_error=None),
+    update(outbox)
+    .where(outbox.c.id == bindparam("b_id"))
+    .values(status="sent", sent_at=bindparam("now"), sealed=b"", last_error=None),
 )
 _again = Statement(
     update(outbox)
@@ -70,8 +76,15 @@ async def put(unit: Unit, sealer: Sealer, message: Message, now: int) -> None:
     row_id = str(uuid4())
     await unit.run(
         _insert,
-        id=row_id, kind=message.template, status="queued", sealed=sealer.seal(msgspec.json.encode(message), f"outbox {row_id}"),
-        attempts=0, last_error=None, created_at=now, due_at=now, sent_at=None,
+        id=row_id,
+        kind=message.template,
+        status="queued",
+        sealed=sealer.seal(msgspec.json.encode(message), f"outbox {row_id}"),
+        attempts=0,
+        last_error=None,
+        created_at=now,
+        due_at=now,
+        sent_at=None,
     )
 
 

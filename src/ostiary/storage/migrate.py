@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -19,32 +18,36 @@ from ostiary.storage.trouble import UnavailableError
 HEAD = "0001"
 """The newest migration (a test compares it with the folder). Knowing it saves a start the second that Alembic takes."""
 _LOCK = 0x0571A47
+_VERSION = "SELECT version_num FROM alembic_version"
 
 
 async def at_head(url: str) -> bool:
     """Whether the database has this version's tables. Raises UnavailableError when it cannot be asked."""
-    query = "SELECT version_num FROM alembic_version"
     if url.startswith("sqlite"):
-        path = Path(url.removeprefix("sqlite:///"))
-        if not path.exists() or not path.stat().st_size:
-            return False
-        connection = sqlite3.connect(path)
-        try:
-            return connection.execute(query).fetchone() == (HEAD,)
-        except sqlite3.OperationalError:
-            return False
-        finally:
-            connection.close()
+        return _file_at_head(Path(url.removeprefix("sqlite:///")))
     try:
         postgres = await asyncpg.connect(url, timeout=5)
-    except (OSError, asyncio.TimeoutError, asyncpg.PostgresError) as error:
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         raise UnavailableError(type(error).__name__) from error
     try:
-        return bool(await postgres.fetchval(query) == HEAD)
+        return bool(await postgres.fetchval(_VERSION) == HEAD)
     except asyncpg.UndefinedTableError:
         return False
     finally:
         await postgres.close()
+
+
+def _file_at_head(path: Path) -> bool:
+    if not path.exists() or not path.stat().st_size:
+        return False
+    connection = sqlite3.connect(path)
+    try:
+        found: tuple[str] | None = connection.execute(_VERSION).fetchone()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return found == (HEAD,)
 
 
 async def migrate(url: str) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import asyncpg
 from sqlalchemy.dialects import postgresql
@@ -25,11 +25,13 @@ COMMAND_SECONDS = 10.0
 
 _TROUBLE = (
     OSError,
-    asyncio.TimeoutError,
+    TimeoutError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
+    # Another unit was quicker (the same address, an account deleted meanwhile): trying again finds what it did.
+    asyncpg.IntegrityConstraintViolationError,
     asyncpg.TooManyConnectionsError,
     asyncpg.OperatorInterventionError,
 )
@@ -158,17 +160,20 @@ class PostgreSQL:
     async def close(self) -> None:
         try:
             await asyncio.wait_for(self._pool.close(), CONNECT_SECONDS)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             self._pool.terminate()
 
-    async def __aenter__(self) -> PostgreSQL:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.close()
 
 
-async def _nothing_to_reset(connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+async def _nothing_to_reset(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Units end their transactions themselves."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy.dialects import sqlite as dialect
 
@@ -62,12 +62,13 @@ class _Writer:
         self.connection.execute("PRAGMA busy_timeout=0")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._is_busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._group: _Group | None = None
 
     async def enter(self) -> _Group:
         """Wait for the writer, join or open the group's transaction, and set a savepoint."""
-        if self._is_busy:
+        if not self._idle.is_set():
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             try:
@@ -77,7 +78,7 @@ class _Writer:
                     self._pass_on()
                 raise
         else:
-            self._is_busy = True
+            self._idle.clear()
         try:
             if self._group is None:
                 await self._begin()
@@ -98,8 +99,7 @@ class _Writer:
 
     async def close(self) -> None:
         """Wait for the commit under way, then close."""
-        while self._is_busy:
-            await asyncio.sleep(0.001)
+        await self._idle.wait()
         self._thread.shutdown()
         self.connection.close()
 
@@ -130,7 +130,7 @@ class _Writer:
                 turn.set_result(None)
                 return
         if self._group is None:
-            self._is_busy = False
+            self._idle.set()
             return
         group, self._group = self._group, None
         commit = asyncio.get_running_loop().run_in_executor(self._thread, self.connection.execute, "COMMIT")
@@ -183,7 +183,7 @@ class SQLiteUnit:
         compiled = self._compile(statement)
         try:
             self._connection.executemany(compiled.sql, [{**compiled.fixed, **row} for row in rows])
-        except (sqlite3.OperationalError, UnicodeEncodeError, OverflowError) as error:
+        except (sqlite3.OperationalError, sqlite3.IntegrityError, UnicodeEncodeError, OverflowError) as error:
             raise _translated(error) from error
 
     async def commit(self) -> None:
@@ -206,7 +206,7 @@ class SQLiteUnit:
             values = {**compiled.fixed, **values}
         try:
             return self._connection.execute(compiled.sql, values)
-        except (sqlite3.OperationalError, UnicodeEncodeError, OverflowError) as error:
+        except (sqlite3.OperationalError, sqlite3.IntegrityError, UnicodeEncodeError, OverflowError) as error:
             raise _translated(error) from error
 
 
@@ -235,17 +235,21 @@ class SQLite:
         await self._writer.close()
         self._reader.close()
 
-    async def __aenter__(self) -> SQLite:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.close()
 
 
 def _translated(error: BaseException) -> BaseException:
-    if isinstance(error, sqlite3.OperationalError):
+    # An integrity error: another unit was quicker, an account was deleted meanwhile; trying again finds what it did.
+    if isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError):
         unavailable = UnavailableError(str(error))
         unavailable.__cause__ = error
         return unavailable

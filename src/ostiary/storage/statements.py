@@ -1,6 +1,6 @@
 """Statements: written in SQLAlchemy Core next to the noun that they belong to, compiled once for the engine in use.
 
-The ORM and Core's own execution cost 10 to 60 times the driver's (docs/decisions/002-data-layer.md); the text costs nothing twice.
+The ORM and Core's execution cost 10 to 60 times the driver's (docs/decisions/002-data-layer.md); the text costs nothing twice.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Compiler:
 
     def _compile(self, statement: Statement) -> Compiled:
         clause = statement.clause(self._insert) if callable(statement.clause) else statement.clause
-        compiled = clause.compile(dialect=self._dialect)
+        compiled = clause.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
         fixed = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}  # type: ignore[attr-defined]
         positions = getattr(compiled, "positiontup", None)
         return Compiled(str(compiled), tuple(positions or compiled.params), fixed)

@@ -27,7 +27,12 @@ def _text(name: str, *, optional: bool = False) -> Column[str]:
 
 def _account(*, optional: bool = False, unique: bool = False) -> Column[str]:
     return Column(
-        "account_id", Text, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=optional, unique=unique, index=not unique,
+        "account_id",
+        Text,
+        ForeignKey("accounts.id", ondelete="CASCADE"),
+        nullable=optional,
+        unique=unique,
+        index=not unique,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.responses import Response
 
 from ostiary.dialects.http import Call, json_response, text_response
@@ -49,78 +47,242 @@ class LibreChat(Wire):
 
     def _auth_routes(self) -> None:
         message, signed_in = doc.MESSAGE, doc.SIGNED_IN
-        self.route("POST", "/api/auth/login", auth.login, summary="Sign in", body=doc.LOGIN,
-                   answers=doc.answers({200: signed_in}, 403, 404, 422, 429))
-        self.route("POST", "/api/auth/logout", auth.logout, summary="End the session",
-                   answers=doc.answers({200: message}, 401, 403))
-        self.route("POST", "/api/auth/register", auth.register, summary="Register a password account", body=doc.REGISTER,
-                   answers=doc.answers({200: doc.REGISTERED}, 400, 403, 404, 429))
-        self.route("POST", "/api/auth/refresh", auth.refresh, summary="A new access token for the cookie",
-                   query={"retry": {"type": "string"}},
-                   answers=doc.answers({200: doc.REFRESHED, 401: doc.TEXT, 403: doc.TEXT_OR_MESSAGE}, 429))
-        self.route("POST", "/api/auth/requestPasswordReset", recovery.request_password_reset, summary="Ask for a reset mail",
-                   body=doc.EMAIL, answers=doc.answers({200: message, 403: doc.TEXT_OR_MESSAGE}, 429))
-        self.route("POST", "/api/auth/resetPassword", recovery.reset_password, summary="Set a new password", body=doc.RESET,
-                   answers=doc.answers({200: message, 403: doc.TEXT_OR_MESSAGE}, 400, 429))
-        self.route("GET", "/api/auth/csrf", auth.csrf, summary="A CSRF token for those who want one",
-                   answers=doc.answers({200: doc.object_of(csrfToken={"type": "string"})}))
+        self.route(
+            "POST",
+            "/api/auth/login",
+            auth.login,
+            summary="Sign in",
+            body=doc.LOGIN,
+            answers=doc.answers({200: signed_in}, 403, 404, 422, 429),
+        )
+        self.route(
+            "POST",
+            "/api/auth/logout",
+            auth.logout,
+            summary="End the session",
+            answers=doc.answers({200: message}, 401, 403),
+        )
+        self.route(
+            "POST",
+            "/api/auth/register",
+            auth.register,
+            summary="Register a password account",
+            body=doc.REGISTER,
+            answers=doc.answers({200: doc.REGISTERED}, 400, 403, 404, 429),
+        )
+        self.route(
+            "POST",
+            "/api/auth/refresh",
+            auth.refresh,
+            summary="A new access token for the cookie",
+            query={"retry": {"type": "string"}},
+            answers=doc.answers({200: doc.REFRESHED, 401: doc.TEXT, 403: doc.TEXT_OR_MESSAGE}, 429),
+        )
+        self.route(
+            "POST",
+            "/api/auth/requestPasswordReset",
+            recovery.request_password_reset,
+            summary="Ask for a reset mail",
+            body=doc.EMAIL,
+            answers=doc.answers({200: message, 403: doc.TEXT_OR_MESSAGE}, 429),
+        )
+        self.route(
+            "POST",
+            "/api/auth/resetPassword",
+            recovery.reset_password,
+            summary="Set a new password",
+            body=doc.RESET,
+            answers=doc.answers({200: message, 403: doc.TEXT_OR_MESSAGE}, 400, 429),
+        )
+        self.route(
+            "GET",
+            "/api/auth/csrf",
+            auth.csrf,
+            summary="A CSRF token for those who want one",
+            answers=doc.answers({200: doc.object_of(csrfToken={"type": "string"})}),
+        )
 
     def _factor_routes(self) -> None:
         code = doc.CODE
-        self.route("POST", "/api/auth/2fa/enable", two_factor.enable, summary="Begin enrolment", body=code,
-                   answers=doc.answers({200: doc.ENROLMENT}, 400, 401, 429))
-        self.route("POST", "/api/auth/2fa/verify", two_factor.verify, summary="Try a code", body=code,
-                   answers=doc.answers({200: doc.EMPTY}, 400, 401, 429))
-        self.route("POST", "/api/auth/2fa/confirm", two_factor.confirm, summary="Make the enrolment live", body=code,
-                   answers=doc.answers({200: doc.EMPTY}, 400, 401, 429))
-        self.route("POST", "/api/auth/2fa/disable", two_factor.disable, summary="Switch the second factor off", body=code,
-                   answers=doc.answers({200: doc.EMPTY}, 400, 401, 429))
-        self.route("POST", "/api/auth/2fa/backup/regenerate", two_factor.regenerate, summary="Fresh backup codes", body=code,
-                   answers=doc.answers({200: doc.BACKUP_CODES}, 400, 401, 429))
-        self.route("POST", "/api/auth/2fa/verify-temp", two_factor.verify_temp, summary="Answer a pending sign-in",
-                   body=doc.VERIFY_TEMP, answers=doc.answers({200: doc.SIGNED_IN}, 400, 401, 403, 429))
+        self.route(
+            "POST",
+            "/api/auth/2fa/enable",
+            two_factor.enable,
+            summary="Begin enrolment",
+            body=code,
+            answers=doc.answers({200: doc.ENROLMENT}, 400, 401, 429),
+        )
+        self.route(
+            "POST",
+            "/api/auth/2fa/verify",
+            two_factor.verify,
+            summary="Try a code",
+            body=code,
+            answers=doc.answers({200: doc.EMPTY}, 400, 401, 429),
+        )
+        self.route(
+            "POST",
+            "/api/auth/2fa/confirm",
+            two_factor.confirm,
+            summary="Make the enrolment live",
+            body=code,
+            answers=doc.answers({200: doc.EMPTY}, 400, 401, 429),
+        )
+        self.route(
+            "POST",
+            "/api/auth/2fa/disable",
+            two_factor.disable,
+            summary="Switch the second factor off",
+            body=code,
+            answers=doc.answers({200: doc.EMPTY}, 400, 401, 429),
+        )
+        self.route(
+            "POST",
+            "/api/auth/2fa/backup/regenerate",
+            two_factor.regenerate,
+            summary="Fresh backup codes",
+            body=code,
+            answers=doc.answers({200: doc.BACKUP_CODES}, 400, 401, 429),
+        )
+        self.route(
+            "POST",
+            "/api/auth/2fa/verify-temp",
+            two_factor.verify_temp,
+            summary="Answer a pending sign-in",
+            body=doc.VERIFY_TEMP,
+            answers=doc.answers({200: doc.SIGNED_IN}, 400, 401, 403, 429),
+        )
 
     def _user_routes(self) -> None:
         message = doc.MESSAGE
         self.route("GET", "/api/user", user.me, summary="Who is signed in", answers=doc.answers({200: doc.USER}, 401))
         self.route("GET", "/api/user/terms", user.terms, summary="Terms accepted?", answers=doc.answers({200: doc.TERMS}, 401))
-        self.route("POST", "/api/user/terms/accept", user.accept_terms, summary="Accept the terms",
-                   answers=doc.answers({200: message}, 401, 404))
-        self.route("POST", "/api/user/verify", recovery.verify, summary="Verify an address", body=doc.VERIFY,
-                   answers=doc.answers({200: message}, 400, 429))
-        self.route("POST", "/api/user/verify/resend", recovery.resend, summary="Another verification mail", body=doc.EMAIL,
-                   answers=doc.answers({200: message}, 429))
-        self.route("DELETE", "/api/user/delete", user.delete, summary="Delete the account", body=doc.CODE,
-                   answers=doc.answers({200: message}, 400, 401, 403, 429))
+        self.route(
+            "POST",
+            "/api/user/terms/accept",
+            user.accept_terms,
+            summary="Accept the terms",
+            answers=doc.answers({200: message}, 401, 404),
+        )
+        self.route(
+            "POST",
+            "/api/user/verify",
+            recovery.verify,
+            summary="Verify an address",
+            body=doc.VERIFY,
+            answers=doc.answers({200: message}, 400, 429),
+        )
+        self.route(
+            "POST",
+            "/api/user/verify/resend",
+            recovery.resend,
+            summary="Another verification mail",
+            body=doc.EMAIL,
+            answers=doc.answers({200: message}, 429),
+        )
+        self.route(
+            "DELETE",
+            "/api/user/delete",
+            user.delete,
+            summary="Delete the account",
+            body=doc.CODE,
+            answers=doc.answers({200: message}, 400, 401, 403, 429),
+        )
 
     def _screen_routes(self) -> None:
-        self.route("GET", "/api/config", config.config, summary="What the sign-in screens show",
-                   answers=doc.answers({200: doc.ANY_OBJECT}))
-        self.route("GET", "/api/banner", config.banner, summary="The operator's banner", answers=doc.answers({200: doc.ANY_OBJECT}))
-        self.route("GET", "/api/roles/{name}", config.role, summary="A role's permissions",
-                   answers=doc.answers({200: doc.ANY_OBJECT}, 401, 403, 404))
+        self.route(
+            "GET",
+            "/api/config",
+            config.config,
+            summary="What the sign-in screens show",
+            answers=doc.answers({200: doc.ANY_OBJECT}),
+        )
+        self.route(
+            "GET",
+            "/api/banner",
+            config.banner,
+            summary="The operator's banner",
+            answers=doc.answers({200: doc.ANY_OBJECT}),
+        )
+        self.route(
+            "GET",
+            "/api/roles/{name}",
+            config.role,
+            summary="A role's permissions",
+            answers=doc.answers({200: doc.ANY_OBJECT}, 401, 403, 404),
+        )
 
     def _federated_routes(self) -> None:
         moved = doc.answers({302: doc.MOVED}, 429)
         for provider in oauth.PROVIDERS:
             method = "POST" if provider in ("apple", "saml") else "GET"
             self.route("GET", f"/oauth/{provider}", oauth.start_or_return, summary=f"Sign in with {provider}", answers=moved)
-            self.route(method, f"/oauth/{provider}/callback", oauth.start_or_return, summary=f"Return from {provider}", answers=moved)
+            self.route(
+                method,
+                f"/oauth/{provider}/callback",
+                oauth.start_or_return,
+                summary=f"Return from {provider}",
+                answers=moved,
+            )
             self.route("GET", f"/api/auth/{provider}", oauth.documented_start, summary=f"To /oauth/{provider}", answers=moved)
-            self.route("GET", f"/api/admin/oauth/{provider}", admin.provider_start, summary=f"Administrators with {provider}",
-                       answers=doc.answers({404: doc.ADMIN_ERROR}))
-            self.route(method, f"/api/admin/oauth/{provider}/callback", admin.provider_start, summary=f"Return from {provider}",
-                       answers=doc.answers({404: doc.ADMIN_ERROR}))
+            self.route(
+                "GET",
+                f"/api/admin/oauth/{provider}",
+                admin.provider_start,
+                summary=f"Administrators with {provider}",
+                answers=doc.answers({404: doc.ADMIN_ERROR}),
+            )
+            self.route(
+                method,
+                f"/api/admin/oauth/{provider}/callback",
+                admin.provider_start,
+                summary=f"Return from {provider}",
+                answers=doc.answers({404: doc.ADMIN_ERROR}),
+            )
         self.route("GET", "/oauth/error", oauth.error, summary="A failed sign-in elsewhere", answers=moved)
-        self.route("GET", "/api/auth/graph-token", oauth.graph_token, summary="A Microsoft Graph token",
-                   query={"scopes": {"type": "string"}}, answers=doc.answers({}, 401, 403))
-        self.route("POST", "/api/admin/login/local", admin.login, summary="Administrators sign in", body=doc.LOGIN,
-                   answers=doc.answers({200: doc.SIGNED_IN}, 403, 404, 422, 429))
-        self.route("GET", "/api/admin/verify", admin.verify, summary="Is this an administrator?",
-                   answers=doc.answers({200: doc.ANY_OBJECT}, 401, 403))
-        self.route("GET", "/api/admin/oauth/openid/check", admin.provider_check, summary="Is OpenID configured?",
-                   answers=doc.answers({404: doc.ADMIN_ERROR}))
-        self.route("POST", "/api/admin/oauth/exchange", admin.exchange, summary="Exchange a code", body=doc.ANY_BODY,
-                   answers=doc.answers({400: doc.ADMIN_ERROR, 401: doc.ADMIN_ERROR}))
-        self.route("POST", "/api/admin/oauth/refresh", admin.refresh, summary="Refresh provider tokens", body=doc.ANY_BODY,
-                   answers=doc.answers({400: doc.ADMIN_ERROR, 503: doc.ADMIN_ERROR}))
+        self.route(
+            "GET",
+            "/api/auth/graph-token",
+            oauth.graph_token,
+            summary="A Microsoft Graph token",
+            query={"scopes": {"type": "string"}},
+            answers=doc.answers({}, 401, 403),
+        )
+        self.route(
+            "POST",
+            "/api/admin/login/local",
+            admin.login,
+            summary="Administrators sign in",
+            body=doc.LOGIN,
+            answers=doc.answers({200: doc.SIGNED_IN}, 403, 404, 422, 429),
+        )
+        self.route(
+            "GET",
+            "/api/admin/verify",
+            admin.verify,
+            summary="Is this an administrator?",
+            answers=doc.answers({200: doc.ANY_OBJECT}, 401, 403),
+        )
+        self.route(
+            "GET",
+            "/api/admin/oauth/openid/check",
+            admin.provider_check,
+            summary="Is OpenID configured?",
+            answers=doc.answers({404: doc.ADMIN_ERROR}),
+        )
+        self.route(
+            "POST",
+            "/api/admin/oauth/exchange",
+            admin.exchange,
+            summary="Exchange a code",
+            body=doc.ANY_BODY,
+            answers=doc.answers({400: doc.ADMIN_ERROR, 401: doc.ADMIN_ERROR}),
+        )
+        self.route(
+            "POST",
+            "/api/admin/oauth/refresh",
+            admin.refresh,
+            summary="Refresh provider tokens",
+            body=doc.ANY_BODY,
+            answers=doc.answers({400: doc.ADMIN_ERROR, 503: doc.ADMIN_ERROR}),
+        )

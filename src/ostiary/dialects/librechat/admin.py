@@ -13,7 +13,13 @@ from ostiary.identity import accounts, bans, sessions, sign_in
 from ostiary.identity.passwords import Password
 
 PROVIDER_NAMES = {
-    "openid": "OpenID", "saml": "SAML", "google": "Google", "github": "GitHub", "discord": "Discord", "facebook": "Facebook", "apple": "Apple",
+    "openid": "OpenID",
+    "saml": "SAML",
+    "google": "Google",
+    "github": "GitHub",
+    "discord": "Discord",
+    "facebook": "Facebook",
+    "apple": "Apple",
 }
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.http import Call, json_response, text_response
 from ostiary.dialects.librechat import deps, schemas, tokens
-from ostiary.dialects.librechat.errors import BearerRefused, RefreshMalformed
+from ostiary.dialects.librechat.errors import BearerRefused, FieldsRefused, RefreshMalformed
 from ostiary.identity import accounts, audit, bans, credentials, devices, registration, sessions, sign_in, throttle
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
@@ -61,7 +61,10 @@ def signed_in(call: Call, ctx: Context, outcome: SignedIn | FactorRequired, secr
         return json_response({"twoFAPending": True, "tempToken": temporary, "message": FACTOR_ASKED, **members})
     account, session = outcome.account, outcome.session
     cookies = tokens.signed_in_cookies(
-        call, session, tokens.refresh_token(call.services, session, session.created_at), device=devices.remember(ctx, account.id),
+        call,
+        session,
+        tokens.refresh_token(call.services, session, session.created_at),
+        device=devices.remember(ctx, account.id),
     )
     token = tokens.access_token(call.services, account, session, ctx.now)
     return json_response({**members, "token": token, "user": schemas.user_json(account, ctx.settings)}, 200, cookies)
@@ -76,7 +79,7 @@ async def register(call: Call) -> Response:
         await deps.limited(call, ctx, ctx.services.rules.register, "registrations", email=body.get("email"))
         await bans.check_address(ctx)
         if any(member in body for member in ("publicKey", "sharedKey")):
-            raise schemas.FieldsRefused("A registration has a password or a key, not both.")
+            raise FieldsRefused("A registration has a password or a key, not both.")
         invitation = _invitation(body.get("token"))
         await registration.check_gate(ctx, schemas.text_of(body, "email"), invitation)
         fields = schemas.registration_fields(body, ctx.settings)
@@ -129,7 +132,9 @@ async def logout(call: Call) -> Response:
         except BearerRefused as refusal:
             if by_cookie is not None:
                 await _end(ctx, *by_cookie)
-            return json_response({"message": refusal.reason}, 401, tokens.cleared_cookies(call) if call.cookie(tokens.REFRESH) else ())
+            return json_response(
+                {"message": refusal.reason}, 401, tokens.cleared_cookies(call) if call.cookie(tokens.REFRESH) else ()
+            )
         await _end(ctx, found.account.id, found.session.id)
         if by_cookie is not None and by_cookie[0] == found.account.id and by_cookie[1] != found.session.id:
             await _end(ctx, *by_cookie)

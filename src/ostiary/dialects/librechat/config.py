@@ -109,7 +109,15 @@ async def banner(call: Call) -> Response:
     text = call.settings.policy.banner
     if not text:
         return raw_response(b"", JSON)
-    return json_response({"bannerId": "ostiary", "message": text, "displayFrom": "1970-01-01T00:00:00.000Z", "type": "banner", "isPublic": True})
+    return json_response(
+        {
+            "bannerId": "ostiary",
+            "message": text,
+            "displayFrom": "1970-01-01T00:00:00.000Z",
+            "type": "banner",
+            "isPublic": True,
+        }
+    )
 
 
 async def role(call: Call) -> Response:
@@ -117,7 +125,7 @@ async def role(call: Call) -> Response:
     name = call.path_params["name"]
     async with call.begin() as ctx:
         account = (await deps.principal(call, ctx)).account
-    if name != USER and name != account.role and account.role != ADMIN:
+    if name not in {USER, account.role} and account.role != ADMIN:
         return json_response({"message": "Unauthorized"}, 403)
     permissions = {USER: USER_PERMISSIONS, ADMIN: ADMIN_PERMISSIONS}.get(name)
     if permissions is None and name != account.role:

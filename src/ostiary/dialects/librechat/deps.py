@@ -79,8 +79,12 @@ async def limited(call: Call, ctx: Context, rule: Rule, kind: str, *, email: obj
         score = {
             "logins": limits.factor_score if rule.name.startswith("factor") else limits.login_score,
             "registrations": limits.registration_score,
-            "reset_password_limit": limits.reset_score if rule.name.startswith("reset_request") else limits.reset_submission_score,
-            "verify_email_limit": limits.verify_score if rule.name.startswith("verification_mail") else limits.verify_submission_score,
+            "reset_password_limit": limits.reset_score
+            if rule.name.startswith("reset_request")
+            else limits.reset_submission_score,
+            "verify_email_limit": limits.verify_score
+            if rule.name.startswith("verification_mail")
+            else limits.verify_submission_score,
         }[kind]
         await bans.violation(ctx, kind, score, email if isinstance(email, str) else None)
         raise

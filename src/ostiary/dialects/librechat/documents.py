@@ -20,7 +20,11 @@ def _json(schema: dict[str, Any]) -> Answer:
 
 
 def _fields(*required: str, optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {"type": "object", "properties": {name: _TEXT for name in (*required, *optional)}, "required": list(required)}
+    return {
+        "type": "object",
+        "properties": dict.fromkeys((*required, *optional), _TEXT),
+        "required": list(required),
+    }
 
 
 MESSAGE = object_of(message=_TEXT)
@@ -32,18 +36,28 @@ ANY_OBJECT: Answer = {"description": "JSON", "content": {"application/json": {}}
 ADMIN_ERROR = object_of(error=_TEXT, error_code=_TEXT)
 USER = object_of(_id=_TEXT, id=_TEXT, email=_TEXT, name=_TEXT, role=_TEXT, provider=_TEXT, twoFactorEnabled={"type": "boolean"})
 _USER_SCHEMA = USER["content"]["application/json"]["schema"]
-_TOKEN_AND_USER = {"type": "object", "properties": {"token": _TEXT, "user": _USER_SCHEMA}, "required": ["token", "user"]}
+_TOKEN_AND_USER = {
+    "type": "object",
+    "properties": {"token": _TEXT, "user": _USER_SCHEMA},
+    "required": ["token", "user"],
+}
 _PENDING = {
     "type": "object",
     "properties": {"twoFAPending": {"const": True}, "tempToken": _TEXT, "message": _TEXT},
     "required": ["twoFAPending", "tempToken", "message"],
 }
 SIGNED_IN = _json({"anyOf": [_TOKEN_AND_USER, _PENDING]})
-REGISTERED = _json({"type": "object", "properties": {"message": _TEXT, "token": _TEXT, "user": _USER_SCHEMA}, "required": ["message"]})
-REFRESHED: Answer = {"description": "Token and user, or a text without a cookie", "content": {**TEXT["content"], **_json(_TOKEN_AND_USER)["content"]}}
+REGISTERED = _json(
+    {"type": "object", "properties": {"message": _TEXT, "token": _TEXT, "user": _USER_SCHEMA}, "required": ["message"]}
+)
+REFRESHED: Answer = {
+    "description": "Token and user, or a text without a cookie",
+    "content": {**TEXT["content"], **_json(_TOKEN_AND_USER)["content"]},
+}
 ENROLMENT = object_of(otpauthUrl=_TEXT, secret=_TEXT, qrCode=_TEXT, backupCodes={"type": "array", "items": _TEXT})
 BACKUP_CODES = object_of(
-    backupCodes={"type": "array", "items": _TEXT}, backupCodesHash={"type": "array", "items": {"type": "object"}},
+    backupCodes={"type": "array", "items": _TEXT},
+    backupCodesHash={"type": "array", "items": {"type": "object"}},
 )
 TERMS = object_of(termsAccepted={"type": "boolean"}, termsAcceptedAt={"type": ["string", "null"]})
 

@@ -1,4 +1,4 @@
-"""LibreChat's words: one table from refusals to answers. Every text that a person sees stands here, once (librechat-wire 5, 15)."""
+"""LibreChat's words: one table from refusals to answers. Each text stands here, once (librechat-wire 5, 15)."""
 
 from __future__ import annotations
 

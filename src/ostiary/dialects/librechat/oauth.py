@@ -1,4 +1,4 @@
-"""Federated routes as they answer when no provider is configured (librechat-wire 8, 10), and the page's `/api/auth/<provider>`."""
+"""Federated routes when no provider is configured (librechat-wire 8, 10), and the page's `/api/auth/<provider>`."""
 
 from __future__ import annotations
 

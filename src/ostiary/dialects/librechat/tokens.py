@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hmac
-from datetime import UTC, datetime
-from email.utils import format_datetime
+from collections import OrderedDict
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
-import jwt
+import msgspec
+from joserfc import jws
+from joserfc.errors import BadSignatureError, JoseError, UnsupportedAlgorithmError
+from joserfc.jwk import OctKey
 
 from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.front_desk import DEVICE_COOKIE
@@ -25,11 +29,27 @@ CLEARED = (REFRESH, "openid_access_token", "openid_id_token", "openid_user_id", 
 DEVICE_LIFE = 365 * 24 * 3600 * SECOND
 MOST_TOKEN_CHARACTERS = 4096
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
-_UNCHECKED: dict[str, Any] = {
-    # Times are checked against the application's clock below, the issuer and the session with it.
-    "verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False, "verify_iss": False, "verify_sub": False,
-    "verify_jti": False, "require": ["exp", "iat"],
-}
+ALGORITHMS = ["HS256"]
+MOST_VERIFIED = 8192
+
+
+class _Verified:
+    """Access tokens whose signature was checked before, by their text. Times and session are looked at on every use."""
+
+    def __init__(self) -> None:
+        self._claims: OrderedDict[tuple[str, bytes], dict[str, Any]] = OrderedDict()
+
+    def claims(self, token: str, key: bytes) -> dict[str, Any]:
+        """The signed claims. Raises BearerRefused."""
+        found = self._claims.get((token, key))
+        if found is None:
+            found = self._claims[token, key] = _signed_claims(token, key)
+            if len(self._claims) > MOST_VERIFIED:
+                self._claims.popitem(last=False)
+        return found
+
+
+_verified = _Verified()
 
 
 def access_token(services: Services, account: Account, session: Session, now: int) -> str:
@@ -46,14 +66,14 @@ def access_token(services: Services, account: Account, session: Session, now: in
         "jti": random_hex(8),
         "iss": services.settings.server.public_server_url,
     }
-    return jwt.encode(claims, services.keys.jwt_secret, algorithm="HS256")
+    return _signed(claims, services.keys.jwt_secret)
 
 
 def read_access(services: Services, token: str | None, now: int) -> str:
     """The session id that a bearer names. Raises BearerRefused with the wire's text."""
     if token is None:
         raise BearerRefused("No auth token")
-    claims = _claims(token, services.keys.jwt_secret, now)
+    claims = _in_force(_verified.claims(token, services.keys.jwt_secret), now)
     session_id = claims.get("sid")
     if claims.get("iss") != services.settings.server.public_server_url or not isinstance(session_id, str) or "jti" not in claims:
         raise BearerRefused("Unauthorized")
@@ -69,13 +89,13 @@ def refresh_token(services: Services, session: Session, issued_at: int) -> str:
         "exp": session.expires_at // SECOND,
         "jti": f"{session.generation}.{refresh_tag(services, session.id, session.generation)}",
     }
-    return jwt.encode(claims, services.keys.jwt_refresh_secret, algorithm="HS256")
+    return _signed(claims, services.keys.jwt_refresh_secret)
 
 
 def read_refresh(services: Services, token: str, now: int) -> tuple[str, str, int, str]:
     """Account id, session id, generation and tag of a refresh token. Raises RefreshMalformed."""
     try:
-        claims = _claims(token, services.keys.jwt_refresh_secret, now)
+        claims = _in_force(_signed_claims(token, services.keys.jwt_refresh_secret), now)
     except BearerRefused as error:
         raise RefreshMalformed(error.reason) from error
     account_id, session_id = claims.get("id"), claims.get("sessionId")
@@ -90,14 +110,20 @@ def read_refresh(services: Services, token: str, now: int) -> tuple[str, str, in
 def temporary_token(services: Services, account: Account, secret: str, now: int) -> str:
     """What a pending sign-in is answered with; `jti` is its secret."""
     issued = now // SECOND
-    claims = {"userId": account.id, "twoFAPending": True, "iat": issued, "exp": issued + CHALLENGE_LIFE // SECOND, "jti": secret}
-    return jwt.encode(claims, services.keys.jwt_secret, algorithm="HS256")
+    claims = {
+        "userId": account.id,
+        "twoFAPending": True,
+        "iat": issued,
+        "exp": issued + CHALLENGE_LIFE // SECOND,
+        "jti": secret,
+    }
+    return _signed(claims, services.keys.jwt_secret)
 
 
 def read_temporary(services: Services, token: str, now: int) -> str | None:
     """The secret inside, or None for anything that is not a temporary token in force."""
     try:
-        claims = _claims(token, services.keys.jwt_secret, now)
+        claims = _in_force(_signed_claims(token, services.keys.jwt_secret), now)
     except BearerRefused:
         return None
     secret = claims.get("jti")
@@ -122,7 +148,10 @@ def signed_in_cookies(call: Call, session: Session, token: str, *, device: str |
 
 def cleared_cookies(call: Call) -> list[Header]:
     """The five names, emptied, with the attributes that they were set with."""
-    return [(b"set-cookie", f"{name}=; Path=/; Expires={_EPOCH}; HttpOnly{_secure(call)}; SameSite=Strict".encode()) for name in CLEARED]
+    return [
+        (b"set-cookie", f"{name}=; Path=/; Expires={_EPOCH}; HttpOnly{_secure(call)}; SameSite=Strict".encode())
+        for name in CLEARED
+    ]
 
 
 def csrf_token(call: Call) -> str:
@@ -148,16 +177,33 @@ def _csrf_mac(call: Call, nonce: str) -> str:
 
 
 def _cookie(call: Call, name: str, value: str, expires_at: int) -> Header:
-    expires = format_datetime(datetime.fromtimestamp(expires_at // SECOND, UTC), usegmt=True)
-    return b"set-cookie", f"{name}={value}; Path=/; Expires={expires}; HttpOnly{_secure(call)}; SameSite=Strict".encode()
+    expires = _http_date(expires_at // SECOND)
+    return (
+        b"set-cookie",
+        f"{name}={value}; Path=/; Expires={expires}; HttpOnly{_secure(call)}; SameSite=Strict".encode(),
+    )
 
 
 def _secure(call: Call) -> str:
     return "; Secure" if call.settings.secure_cookies else ""
 
 
-def _claims(token: str, key: bytes, now: int) -> dict[str, Any]:
-    """Verified claims, or BearerRefused with jsonwebtoken's text for what is wrong."""
+@lru_cache(maxsize=8)
+def _key(secret: bytes) -> OctKey:
+    return OctKey.import_key(secret)
+
+
+@lru_cache(maxsize=4096)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
+def _signed(claims: dict[str, Any], secret: bytes) -> str:
+    return jws.serialize_compact({"alg": "HS256", "typ": "JWT"}, msgspec.json.encode(claims), _key(secret), algorithms=ALGORITHMS)
+
+
+def _signed_claims(token: str, secret: bytes) -> dict[str, Any]:
+    """Claims under a right signature, or BearerRefused with jsonwebtoken's text for what is wrong."""
     parts = token.split(".")
     if len(parts) != 3 or len(token) > MOST_TOKEN_CHARACTERS or not token.isascii():  # noqa: PLR2004 - header, payload, signature
         raise BearerRefused("jwt malformed")
@@ -166,14 +212,22 @@ def _claims(token: str, key: bytes, now: int) -> dict[str, Any]:
     if "=" in token:
         raise BearerRefused("invalid token")
     try:
-        claims: dict[str, Any] = jwt.decode(token, key, algorithms=["HS256"], options=_UNCHECKED)  # type: ignore[arg-type]
-    except jwt.InvalidSignatureError as error:
+        payload = jws.deserialize_compact(token, _key(secret), algorithms=ALGORITHMS).payload
+        claims = msgspec.json.decode(payload)
+    except BadSignatureError as error:
         raise BearerRefused("invalid signature") from error
-    except jwt.InvalidAlgorithmError as error:
+    except UnsupportedAlgorithmError as error:
         raise BearerRefused("invalid algorithm") from error
-    except (jwt.PyJWTError, ValueError, RecursionError) as error:
+    except (JoseError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise BearerRefused("invalid token") from error
-    expires = claims["exp"]
+    if not isinstance(claims, dict):
+        raise BearerRefused("invalid token")
+    return claims
+
+
+def _in_force(claims: dict[str, Any], now: int) -> dict[str, Any]:
+    """The claims unless they expired by the application's clock. Raises BearerRefused."""
+    expires = claims.get("exp")
     if isinstance(expires, bool) or not isinstance(expires, int | float):
         raise BearerRefused("invalid exp value")
     if expires <= now / SECOND:

@@ -63,7 +63,7 @@ async def confirm(call: Call) -> Response:
             await step_up.check_live_code(ctx, who, TOTPCode(code))
         else:
             await totp.confirm(ctx, who.account, pending, code)
-            await sessions.end_all(ctx, who.account.id, keep=who.session)
+            await sessions.end_all(ctx, who.account.id, keep=who.session.id)
             await notices.send(ctx, "two_factor_enabled", who.account)
     return raw_response(b"", JSON)
 
@@ -89,7 +89,8 @@ async def regenerate(call: Call) -> Response:
         codes = backup_codes.new_short_codes()
         await step_up.replace_backup_codes(ctx, who, codes)
     shown = [
-        {"codeHash": backup_codes.shown_digest(call.services, who.account.id, code), "used": False, "usedAt": None} for code in codes
+        {"codeHash": backup_codes.shown_digest(call.services, who.account.id, code), "used": False, "usedAt": None}
+        for code in codes
     ]
     return json_response({"backupCodes": codes, "backupCodesHash": shown})
 

@@ -1,0 +1,218 @@
+"""`ostiary doctor`: what is wrong, in plain words, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import click
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import BigInteger, cast, func, select
+
+from ostiary.app import now
+from ostiary.cli.config import without_password
+from ostiary.cli.desk import explained, open_desk
+from ostiary.cli.output import Answer, TroubleError, answering, spoken
+from ostiary.identity import accounts, audit
+from ostiary.mail import outbox
+from ostiary.mail.smtp import DeliveryError, SMTPTransport
+from ostiary.observability.logging import set_up
+from ostiary.settings import LOOPBACK_HOSTS, Secrets, Settings, SettingsError
+from ostiary.storage.migrate import HEAD, at_head
+from ostiary.storage.statements import Query
+
+SECOND = 1_000_000
+MOST_CLOCK_DIFFERENCE = 5 * SECOND
+LEAST_DISK = 200 * 1024 * 1024
+REDIS_SECONDS = 2
+_READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_POSTGRESQL_NOW = Query(int, select(cast(func.extract("epoch", func.clock_timestamp()) * SECOND, BigInteger)))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. A `problem` makes the exit code 1."""
+
+    about: str
+    state: Literal["ok", "warning", "problem"]
+    text: str
+
+
+@click.command("doctor")
+@answering
+def doctor() -> Answer:
+    """Look at the settings, secrets, database, clock, mail server, proxies, cookies and Redis. Exit code 1 when something is wrong."""
+    findings = asyncio.run(_examine())
+    is_failure = any(finding.state == "problem" for finding in findings)
+    lines = [f"{finding.state.ljust(7)}  {finding.about}: {finding.text}" for finding in findings]
+    verdict = "Something is wrong: see the problems above." if is_failure else "Nothing is wrong."
+    value = {"ok": not is_failure, "findings": [asdict(finding) for finding in findings]}
+    return Answer(value, "\n".join([*lines, "", verdict]), is_failure)
+
+
+async def _examine() -> list[Finding]:
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        return [Finding("settings", "problem", f"{error}.")]
+    set_up(settings.server.log_format, "error")
+    found = [Finding("settings", "ok", "they can be used.")]
+    found += [Finding("settings", "warning", f"{warning}.") for warning in settings.warnings()]
+    found += [*_secrets(settings), *_proxies(settings), *_cookies(settings)]
+    found += [finding async for finding in _database(settings)]
+    return [*found, await _mail(settings), *[finding async for finding in _redis(settings)]]
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    """Files that hold secrets are their owner's alone; what is generated can be written."""
+    folder = settings.server.data
+    names = [name for field, (name, *_) in Secrets.variables().items() if not getattr(settings.secrets, field).get_secret_value()]
+    kept = folder / "secrets.env"
+    files = [
+        kept,
+        Path(".env"),
+        *(Path(os.environ[f"{name}_FILE"]) for name in ("JWT_SECRET", "CREDS_KEY") if f"{name}_FILE" in os.environ),
+    ]
+    exposed = [file for file in files if file.exists() and file.stat().st_mode & _READABLE_BY_OTHERS]
+    for file in exposed:
+        yield Finding("secrets", "problem", f"{file} can be read by other users. Run: chmod 600 {file}")
+    if not exposed:
+        where = (
+            f"kept in {kept}"
+            if kept.exists()
+            else f"made at the first start, in {kept}"
+            if "OSTIARY_ROOT_KEY" in names
+            else "given by settings"
+        )
+        yield Finding("secrets", "ok", f"{where}. Back them up: without them nobody's second factor can be read.")
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        yield Finding("data", "problem", f"{folder} cannot be written by this user. Change its owner, or OSTIARY_DATA.")
+    elif shutil.disk_usage(nearest).free < LEAST_DISK:
+        yield Finding("data", "problem", f"the disk of {folder} is almost full.")
+    else:
+        yield Finding("data", "ok", f"{folder} can be written.")
+
+
+def _proxies(settings: Settings) -> Iterator[Finding]:
+    """Whose word is taken for the client's address, and whether passwords travel in the clear."""
+    server = settings.server
+    scheme, host = urlsplit(settings.server.public_server_url).scheme, urlsplit(settings.server.public_server_url).hostname or ""
+    knows_proxy = bool(server.trusted_proxies) or server.trusted_hops > 0
+    if scheme == "https" and not knows_proxy:
+        text = "DOMAIN_SERVER is https, so a proxy stands in front, but none is named: every client would have the proxy's address, and one ban "
+        yield Finding(
+            "proxies", "problem", text + "would shut out all. Set TRUSTED_PROXIES to its address, such as 127.0.0.1/32."
+        )
+    elif scheme == "http" and host not in LOOPBACK_HOSTS:
+        text = f"{settings.server.public_server_url} is not https: passwords cross the network in the clear. Put a TLS proxy in front, and set "
+        yield Finding("proxies", "warning", text + "DOMAIN_CLIENT, DOMAIN_SERVER and TRUSTED_PROXIES (docs/operating.md).")
+    elif knows_proxy:
+        text = (
+            f"behind {', '.join(server.trusted_proxies) or f'{server.trusted_hops} proxies'}, whose X-Forwarded-For is believed."
+        )
+        yield Finding("proxies", "ok", text)
+    else:
+        yield Finding("proxies", "ok", "none: clients connect directly.")
+
+
+def _cookies(settings: Settings) -> Iterator[Finding]:
+    """Secure where there is TLS, and not where there is none."""
+    scheme, host = urlsplit(settings.server.public_server_url).scheme, urlsplit(settings.server.public_server_url).hostname or ""
+    is_secure = settings.secure_cookies
+    if scheme == "https" and not is_secure:
+        text = "DOMAIN_SERVER is https and the cookies are not Secure. Set NODE_ENV=production or SESSION_COOKIE_SECURE=true."
+        yield Finding("cookies", "problem", text)
+    elif scheme == "http" and is_secure and host not in LOOPBACK_HOSTS:
+        text = "the cookies are Secure and DOMAIN_SERVER is http, so browsers drop them. Use https, or set SESSION_COOKIE_SECURE=false."
+        yield Finding("cookies", "problem", text)
+    else:
+        yield Finding("cookies", "ok", f"{'Secure' if is_secure else 'not Secure'}, as {scheme} needs.")
+    if urlsplit(settings.server.public_client_url).scheme != scheme:
+        text = f"DOMAIN_CLIENT and DOMAIN_SERVER should both be https: they are {settings.server.public_client_url} and {settings.server.public_server_url}."
+        yield Finding("cookies", "warning", text)
+
+
+async def _database(settings: Settings) -> AsyncIterator[Finding]:
+    """There, at this version, on the same time, with an administrator, and with no mail given up."""
+    url = settings.database_url
+    if url.startswith("sqlite") and not Path(url.removeprefix("sqlite:///")).exists():
+        yield Finding("database", "ok", f"{url} will be made at the first start.")
+        return
+    try:
+        with explained(settings):
+            is_current = await at_head(url)
+    except TroubleError as error:
+        yield Finding("database", "problem", error.message)
+        return
+    if not is_current:
+        yield Finding("database", "problem", f"{without_password(url)} is not at version {HEAD}. Run: ostiary migrate")
+        return
+    yield Finding("database", "ok", f"{without_password(url)} answers and is at version {HEAD}.")
+    try:
+        async with open_desk(settings) as desk, desk.begin() as ctx:
+            there = await ctx.db.one(_POSTGRESQL_NOW) if desk.services.database.engine == "postgresql" else None
+            newest = await audit.latest(ctx, most=1)
+            has_admin = await accounts.has_admin(ctx)
+            given_up = sum(row.status == "abandoned" for row in await outbox.listed(ctx.db, 1000))
+    except TroubleError as error:
+        yield Finding("database", "problem", error.message)
+        return
+    yield _clock(there, newest[0].at if newest else None)
+    if not has_admin:
+        yield Finding("accounts", "warning", "nobody is ADMIN. Run: ostiary user create ada@example.org --role ADMIN")
+    if given_up:
+        yield Finding(
+            "mail", "warning", f"{given_up} mail(s) were given up: ostiary mail list shows why, ostiary mail retry tries again."
+        )
+
+
+def _clock(there: int | None, newest: int | None) -> Finding:
+    """Codes, links and sessions live by this machine's clock."""
+    here = now()
+    difference = abs(here - there) if there is not None else 0
+    if difference > MOST_CLOCK_DIFFERENCE:
+        text = f"this machine and the database differ by {difference // SECOND} seconds. Set both clocks by NTP."
+        return Finding("clock", "problem", text)
+    if newest is not None and newest > here + MOST_CLOCK_DIFFERENCE:
+        return Finding(
+            "clock", "problem", f"the newest event is of {spoken(newest)} UTC, which is to come. Set the clock by NTP."
+        )
+    return Finding("clock", "ok", f"{spoken(here)} UTC" + (", as the database's." if there is not None else "."))
+
+
+async def _mail(settings: Settings) -> Finding:
+    if not settings.mail.is_configured:
+        return Finding(
+            "mail", "ok", f"no SMTP server is set (EMAIL_HOST): mails are files in {settings.server.data / 'mailbox'}."
+        )
+    transport = SMTPTransport(settings.mail)
+    try:
+        await transport.check()
+    except DeliveryError as error:
+        return Finding("mail", "problem", f"{settings.mail.host}: {error}.")
+    return Finding("mail", "ok", f"{settings.mail.host} answers on port {transport.port}. ostiary mail test sends one.")
+
+
+async def _redis(settings: Settings) -> AsyncIterator[Finding]:
+    url = settings.storage.redis_url
+    if not url:
+        return
+    redis = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
+    try:
+        await redis.ping()
+    except (RedisError, OSError) as error:
+        text = f"{without_password(url)} does not answer ({type(error).__name__}): until it does, each process counts for itself. See REDIS_URL."
+        yield Finding("redis", "problem", text)
+    else:
+        yield Finding("redis", "ok", f"{without_password(url)} answers.")
+    finally:
+        await redis.aclose()

@@ -1,0 +1,150 @@
+"""`ostiary serve`: check, migrate, listen, say so, serve."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from ostiary import __version__
+from ostiary.app import keys_of
+from ostiary.cli.config import without_password
+from ostiary.cli.desk import explained
+from ostiary.cli.output import TroubleError
+from ostiary.observability.logging import set_up
+from ostiary.settings import Settings
+from ostiary.storage.migrate import migrate
+
+BACKLOG = 2048
+WIRES = {"librechat": "LibreChat's", "librepass": "LibrePass's"}
+
+
+@click.command("serve")
+@click.option("--json", "as_json", is_flag=True, help="Say where it listens as one JSON value.")
+def serve(*, as_json: bool) -> None:
+    """Serve both wires until interrupted. The settings come from the environment and from .env (docs/settings.md)."""
+    with explained():
+        settings = Settings.load()
+    set_up(settings.server.log_format, settings.server.log_level)
+    with explained(settings):
+        keys_of(settings)
+        asyncio.run(migrate(settings.database_url))
+    listener = _listen(settings.server.host, settings.server.port)
+    # PORT=0 lets the system choose: from here on, links in mails and the processes that are started know what it chose.
+    os.environ["PORT"] = str(listener.getsockname()[1])
+    settings = Settings.load()
+    facts = announced(settings)
+    click.echo(json.dumps(facts) if as_json else _text(facts))
+    sys.exit(_run(settings, listener))
+
+
+def announced(settings: Settings) -> dict[str, Any]:
+    """What an operator wants to know first."""
+    server, mail = settings.server, settings.mail
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104 - compared, not bound
+    url = f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+    return {
+        "version": __version__,
+        "url": url,
+        "wires": list(server.dialects),
+        "database": without_password(settings.database_url),
+        "data": str(server.data),
+        "mail": f"SMTP server {mail.host}" if mail.is_configured else f"local mailbox {server.data / 'mailbox'}",
+        "first_account": _first_account(settings, url),
+        "warnings": settings.warnings(),
+    }
+
+
+def _first_account(settings: Settings, url: str) -> list[str]:
+    role = "" if settings.policy.bootstrap == "first-user" else " --role ADMIN"
+    ways = [f"{_program()} user create ada@example.org{role}"]
+    if (
+        settings.policy.allow_registration
+        and settings.policy.bootstrap == "first-user"
+        and "librechat" in settings.server.dialects
+    ):
+        password = "choose-a-long-one"  # noqa: S105 - an example
+        fields = {"name": "Ada Lovelace", "email": "ada@example.org", "password": password, "confirm_password": password}
+        ways.append(f"curl -H 'Content-Type: application/json' -d '{json.dumps(fields)}' {url}/api/auth/register")
+    return ways
+
+
+def _program() -> str:
+    """What to type in order to call this program again."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m ostiary"
+    return "ostiary" if shutil.which(called.name) else str(called)
+
+
+def _text(facts: dict[str, Any]) -> str:
+    lines = [
+        f"Ostiary {facts['version']} listens on {facts['url']} and speaks {' and '.join(WIRES[name] for name in facts['wires'])} wire.",
+        f"Database: {facts['database']}. Secrets and data: {facts['data']}.",
+        f"Mail goes to the {facts['mail']}.",
+        "The first account becomes ADMIN. Make it in this folder, with the same settings, in one of these ways:",
+        *(f"  {way}" for way in facts["first_account"]),
+        *(f"Warning: {warning}." for warning in facts["warnings"]),
+    ]
+    return "\n".join(lines)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections from now on, so that none is refused while the first process starts. Raises TroubleError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        text = f"HOST={host} is not an address of this machine. Use 127.0.0.1, or 0.0.0.0 for all."
+        raise TroubleError(text) from error
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        reasons = {
+            errno.EADDRINUSE: f"Port {port} on {host} is in use. Stop what listens there, or set PORT.",
+            errno.EACCES: f"Port {port} may not be opened by this user. Set PORT to 1024 or above.",
+            errno.EADDRNOTAVAIL: f"HOST={host} is not an address of this machine. Use 127.0.0.1, or 0.0.0.0 for all.",
+        }
+        raise TroubleError(reasons.get(error.errno or 0, f"Cannot listen on {host}, port {port}: {error.strerror}.")) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _run(settings: Settings, listener: socket.socket) -> int:
+    config = uvicorn.Config(
+        "ostiary.app:create_app",
+        factory=True,
+        workers=settings.server.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=10,
+    )
+    if settings.server.workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return 0
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1

@@ -1,0 +1,38 @@
+"""Links that end one session, for the mail that tells its owner of a sign-in. Whoever reads the mail needs no session to use it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ostiary.identity import audit, links, sessions
+from ostiary.identity.accounts import Account
+from ostiary.identity.context import Context
+from ostiary.identity.links import Link, LinkStyle
+from ostiary.identity.refusals import LinkRefused
+from ostiary.identity.sessions import Session
+
+PURPOSE = "end_session"
+
+
+async def issue(ctx: Context, style: LinkStyle, account: Account, session: Session) -> str:
+    """A link that ends exactly this session; links of other sessions go on working."""
+    config = msgspec.json.encode({"session": session.id}).decode()
+    return await links.issue(ctx, style, account.email, account.id, config, replace=False)
+
+
+async def check(ctx: Context, account_id: str, token: str) -> Link:
+    """The link, if it would end something; nothing is spent. Raises LinkRefused."""
+    found = await links.find(ctx, PURPOSE, token, account_id)
+    if found is None:
+        raise LinkRefused
+    return found
+
+
+async def end(ctx: Context, account_id: str, token: str) -> None:
+    """End the link's session. A repeat succeeds until the link expires. Raises LinkRefused."""
+    found = await check(ctx, account_id, token)
+    named: dict[str, Any] = msgspec.json.decode(found.config)
+    if await sessions.end_by_id(ctx, account_id, named["session"]):
+        await audit.record(ctx, audit.Event.SIGNED_OUT, account_id, "mail_link", session=named["session"])

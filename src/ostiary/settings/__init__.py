@@ -1,0 +1,249 @@
+"""Settings: one frozen class per subject, read once at start, checked together.
+
+Every variable is listed in `docs/settings.md` (a test compares). A variable `X` that holds a secret can be given as `X_FILE`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict
+
+from ostiary.settings.reading import Group, SettingsError
+from ostiary.settings.subjects import (
+    LibrePass,
+    Limits,
+    Mail,
+    Passwords,
+    Policy,
+    Secrets,
+    Server,
+    Sessions,
+    Storage,
+)
+
+__all__ = [
+    "Group",
+    "LibrePass",
+    "Limits",
+    "Mail",
+    "Passwords",
+    "Policy",
+    "Secrets",
+    "Server",
+    "Sessions",
+    "Settings",
+    "SettingsError",
+    "Storage",
+]
+
+EXAMPLE_SECRETS = frozenset(
+    {
+        # Printed in LibreChat's public example file: whoever copies the file shares these with everyone.
+        "16f8c0ef4a5d391b26034086c628469d3f9f497f08163ab9b40137092f2909ef",
+        "eaa5191f2914e30b9387fd84e254e4ba6fc51b4654968a9b0803b456a54b8418",
+        "f34be427ebb29de8d88c107a71546019685ed8b241d8f2ed00c3df97ad2566f0",
+    },
+)
+MIN_SECRET_LENGTH = 32
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Settings(BaseModel):
+    """All of them."""
+
+    model_config = ConfigDict(frozen=True)
+    server: Server
+    storage: Storage
+    secrets: Secrets
+    mail: Mail
+    passwords: Passwords
+    sessions: Sessions
+    policy: Policy
+    limits: Limits
+    librepass: LibrePass
+
+    @classmethod
+    def groups(cls) -> dict[str, type[Group]]:
+        """Field name → group class, in the order in which they are documented."""
+        kinds = ((name, info.annotation) for name, info in cls.model_fields.items())
+        return {name: kind for name, kind in kinds if isinstance(kind, type) and issubclass(kind, Group)}
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read and check; without an argument from the process's environment and `.env`. Raises SettingsError."""
+        given = _environment() if environment is None else dict(environment)
+        known = {name for group in cls.groups().values() for names in group.variables().values() for name in names}
+        _resolve_files(given, known)
+        for name in sorted(given):
+            if name.startswith("OSTIARY_") and name not in known and name.removesuffix("_FILE") not in known:
+                text = f"{name} is not a setting of Ostiary. Remove it, or correct the spelling (docs/settings.md lists all)"
+                raise SettingsError(text)
+        read: dict[str, Any] = {name: group.read(given) for name, group in cls.groups().items()}
+        settings = cls(**read)
+        settings.check()
+        return settings
+
+    @property
+    def database_url(self) -> str:
+        """DATABASE_URL, or the embedded database under OSTIARY_DATA."""
+        return self.storage.database_url or f"sqlite:///{self.server.data / 'ostiary.db'}"
+
+    @cached_property
+    def requires_verification(self) -> bool:
+        """Whether an unverified address keeps its owner from signing in (contract, "Settings")."""
+        if self.policy.allow_unverified:
+            return False
+        if self.policy.verification_required is not None:
+            return self.policy.verification_required
+        return self.mail.is_configured
+
+    @cached_property
+    def browser_origins(self) -> frozenset[str]:
+        """The origins whose pages may use cookies and read answers, exactly as browsers write them."""
+        own = {_origin(self.server.public_client_url), _origin(self.server.public_server_url)}
+        if not self.server.client_url and self.server.host in LOOPBACK_HOSTS:
+            own |= {f"http://{host}:{self.server.port}" for host in ("localhost", "127.0.0.1", "[::1]")}
+        return frozenset({*own, *self.server.origins})
+
+    @cached_property
+    def secure_cookies(self) -> bool:
+        """The Secure attribute (librechat-wire 1.6): the setting decides, else production on a public host name."""
+        if self.sessions.cookie_secure is not None:
+            return self.sessions.cookie_secure
+        host = urlsplit(self.server.server_url).hostname or ""
+        local = host in LOOPBACK_HOSTS or host.endswith(".localhost")
+        return self.server.node_env == "production" and not local
+
+    def check(self) -> None:
+        """Combinations that would be dangerous or cannot work; raises SettingsError with the remedy."""
+        for complaints in (
+            self._secrets_complaints(),
+            self._server_complaints(),
+            self._storage_complaints(),
+            self._mail_complaints(),
+            self._session_complaints(),
+        ):
+            for complaint in complaints:
+                raise SettingsError(complaint)
+
+    def warnings(self) -> list[str]:
+        """What an operator should know at start although it works."""
+        found = []
+        if self.passwords.bcrypt_cost < 10:  # noqa: PLR2004 - OWASP's floor
+            found.append("BCRYPT_COST below 10 makes stolen hashes cheap to guess; use 10 or more outside of tests")
+        if not self.limits.rate_limits:
+            found.append("RATE_LIMITS=off: nobody is slowed down; switch it on before strangers can reach this server")
+        if self.policy.reveal_accounts:
+            found.append("OSTIARY_REVEAL_ACCOUNTS=true tells strangers who has an account here")
+        if self.server.host not in LOOPBACK_HOSTS and not self.server.client_url:
+            found.append("DOMAIN_CLIENT is not set: links in mails will name the listening address")
+        return found
+
+    def _secrets_complaints(self) -> Iterator[str]:
+        given = {
+            name: getattr(self.secrets, field).get_secret_value()
+            for field, (name, *_) in Secrets.variables().items()
+            if getattr(self.secrets, field).get_secret_value()
+        }
+        for name, value in given.items():
+            if value in EXAMPLE_SECRETS:
+                yield f"{name} is the value of a public example file. Take a fresh one: openssl rand -hex 32"
+        for name in ("JWT_SECRET", "JWT_REFRESH_SECRET", "OSTIARY_ROOT_KEY"):
+            if name in given and (len(given[name]) < MIN_SECRET_LENGTH or len(set(given[name])) < 8):  # noqa: PLR2004
+                yield f"{name} is too weak: 32 characters or more, not repeated ones. Take a fresh one: openssl rand -hex 32"
+        if "CREDS_KEY" in given and not _is_hex(given["CREDS_KEY"], 64):
+            yield "CREDS_KEY must be 64 hex digits. Take a fresh one: openssl rand -hex 32"
+        strong = [given[name] for name in ("JWT_SECRET", "JWT_REFRESH_SECRET", "CREDS_KEY", "OSTIARY_ROOT_KEY") if name in given]
+        if len(set(strong)) < len(strong):
+            yield "JWT_SECRET, JWT_REFRESH_SECRET, CREDS_KEY and OSTIARY_ROOT_KEY must all differ: give each its own value"
+
+    def _server_complaints(self) -> Iterator[str]:
+        server = self.server
+        if server.workers > 1 and not self.storage.redis_url:
+            yield "OSTIARY_WORKERS above 1 needs REDIS_URL, so that limits hold across processes. Set it, or use one worker"
+        if "*" in server.origins:
+            yield "CORS_ALLOWED_ORIGINS must name exact origins: * would let every site act for its visitors"
+        if not server.dialects or not set(server.dialects) <= {"librechat", "librepass"}:
+            yield f"OSTIARY_DIALECTS must be librechat, librepass or both, not {','.join(server.dialects)}"
+        for name, url in (("DOMAIN_CLIENT", server.client_url), ("DOMAIN_SERVER", server.server_url)):
+            if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+                yield f"{name} must be an address such as https://id.example.org"
+        yield from (
+            f"TRUSTED_PROXIES: {entry!r} is not an address range such as 10.0.0.0/8"
+            for entry in server.trusted_proxies
+            if not _is_network(entry)
+        )
+        if server.address_header != "remoteAddr" and not server.trusted_proxies:
+            yield "HTTP_IP_HEADER is believed from TRUSTED_PROXIES alone: set the proxy's address there"
+
+    def _storage_complaints(self) -> Iterator[str]:
+        scheme = urlsplit(self.database_url).scheme
+        if scheme not in {"sqlite", "postgresql", "postgres"}:
+            yield f"DATABASE_URL must begin with sqlite:/// or postgresql://, not {scheme}:"
+        if self.storage.redis_url and urlsplit(self.storage.redis_url).scheme not in {"redis", "rediss", "unix"}:
+            yield "REDIS_URL must begin with redis://, rediss:// or unix://"
+
+    def _mail_complaints(self) -> Iterator[str]:
+        mail = self.mail
+        if mail.is_configured and "@" not in mail.sender:
+            yield "EMAIL_HOST is set, so EMAIL_FROM must be the address that mails come from"
+        if (
+            mail.is_configured
+            and mail.transport == "none"
+            and mail.password.get_secret_value()
+            and mail.host not in LOOPBACK_HOSTS
+        ):
+            yield "EMAIL_ENCRYPTION=none would send EMAIL_PASSWORD in the clear. Use starttls or tls"
+
+    def _session_complaints(self) -> Iterator[str]:
+        for name, life in (
+            ("SESSION_EXPIRY", self.sessions.access_life),
+            ("REFRESH_TOKEN_EXPIRY", self.sessions.refresh_life),
+        ):
+            if life < timedelta(seconds=1) or life % timedelta(seconds=1):
+                yield f"{name} must be whole seconds, in milliseconds, such as 900000"
+        if self.sessions.refresh_grace > timedelta(minutes=10):
+            yield "OSTIARY_REFRESH_GRACE above 600 seconds would hide stolen refresh tokens. Use 30"
+
+
+def _environment() -> dict[str, str]:
+    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {**from_file, **os.environ}
+
+
+def _resolve_files(environment: dict[str, str], known: set[str]) -> None:
+    for name in sorted(known):
+        path = environment.get(f"{name}_FILE")
+        if not path or environment.get(name):
+            continue
+        try:
+            environment[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            text = f"{name}_FILE cannot be read ({type(error).__name__}). Give the path of a readable text file"
+            raise SettingsError(text) from error
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_hex(text: str, length: int) -> bool:
+    return len(text) == length and all(character in "0123456789abcdefABCDEF" for character in text)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
