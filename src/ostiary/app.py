@@ -18,6 +18,7 @@ from ostiary.dialects.librechat import LibreChat
 from ostiary.dialects.librepass import LibrePass
 from ostiary.dialects.operations import Operations
 from ostiary.dialects.wire import Wire
+from ostiary.federation.providers import build_federation
 from ostiary.identity.context import Services, micros
 from ostiary.identity.passwords import Password, PasswordMethod
 from ostiary.identity.public_keys import PublicKeyMethod, SharedKey
@@ -67,6 +68,7 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
     passwords = settings.passwords
     hasher = PasswordHasher(passwords.bcrypt_cost, passwords.hashing_threads, passwords.hashing_queue)
     limits = _limits(settings)
+    federation = build_federation(settings)
     try:
         yield Services(
             settings=settings,
@@ -81,8 +83,11 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
             metrics=Metrics(),
             clock=clock,
             methods={Password: PasswordMethod(), SharedKey: PublicKeyMethod()},
+            directory=federation.directory,
+            redirect_providers=federation.redirect,
         )
     finally:
+        await federation.close()
         hasher.close()
         await limits.close()
         await database.close()

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 from starlette.responses import Response
@@ -74,10 +74,11 @@ class Call:
 
     def query(self, name: str, *, plus_is_blank: bool = True) -> str | None:
         """The first value of a query parameter, percent-decoded; None when it is absent."""
-        for part in self.scope["query_string"].decode("latin-1").split("&"):
-            key, _, value = part.partition("=")
-            if unquote(key) == name:
-                return unquote(value.replace("+", " ") if plus_is_blank else value)
+        wanted = name.encode()
+        for part in self.scope["query_string"].split(b"&"):
+            key, _, value = part.partition(b"=")
+            if unquote_to_bytes(key) == wanted:
+                return unquote_to_bytes(value.replace(b"+", b" ") if plus_is_blank else value).decode("utf-8", "replace")
         return None
 
     def json(self) -> Any:  # noqa: ANN401 - whatever the client sent

@@ -34,6 +34,7 @@ class Event(StrEnum):
     PASSWORD_CHANGED = "account:password:changed"  # noqa: S105 - a name, not a password
     KEY_CHANGED = "account:key:changed"
     HINT_SENT = "account:hint:sent"
+    HINT_REFUSED = "account:hint:refused"
     EMAIL_CHANGE_ASKED = "account:email:change_asked"
     EMAIL_CHANGED = "account:email:changed"
     FACTOR_ENROLLED = "account:two_factor:enabled"
@@ -52,6 +53,8 @@ class Event(StrEnum):
     BANNED = "ban:created"
     BAN_LIFTED = "ban:lifted"
     VIOLATION = "limit:violated"
+    IDENTITY_LINKED = "account:identity:linked"
+    IDENTITY_UNLINKED = "account:identity:unlinked"
     IMPORTED = "account:imported"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -22,6 +22,7 @@ from ostiary.settings import Settings
 from ostiary.storage.database import Database, Unit
 
 if TYPE_CHECKING:
+    from ostiary.identity.federated import Directory
     from ostiary.identity.methods import Method
     from ostiary.identity.throttle import Rules
 
@@ -65,6 +66,10 @@ class Services:
     clock: Callable[[], int]
     """Microseconds, UTC. Tests own it."""
     methods: dict[type, Method] = field(default_factory=dict)
+    directory: Directory | None = None
+    """What checks names and passwords in place of our own, if anything does."""
+    redirect_providers: Mapping[str, Any] = field(default_factory=dict)
+    """Providers that a browser is sent to, by name; what they are is `federation.providers.RedirectProvider`."""
     wake_outbox: Callable[[], None] = lambda: None
 
 

@@ -24,6 +24,7 @@ from ostiary.storage import tables
 from ostiary.storage.statements import Query
 
 EMAIL_CHANGE = "email_change"
+NO_HINT = "(no hint was set)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ _config_by_email = Query(
 
 async def parameters(ctx: Context, email: str) -> Parameters:
     """How this address's key is derived; for an unknown one what a new account would use."""
-    config = await ctx.db.one(_config_by_email, email=accounts.canonical(email)) if email else None
+    if not email:
+        return DEFAULTS
+    config = await ctx.db.one(_config_by_email, email=accounts.canonical(email))
     return msgspec.json.decode(config, type=Config).parameters if config else DEFAULTS
 
 
@@ -63,12 +66,14 @@ async def send_hint(ctx: Context, email: str) -> None:
     config = await _config(ctx, account) if account else None
     may = await throttle.may_mail(ctx, email)
     if account is None or config is None:
+        await audit.record(ctx, audit.Event.HINT_REFUSED, account.id if account else None, "no_key")
         if ctx.settings.policy.reveal_accounts:
             raise AccountGone
-        return
-    if may:
+    elif not may:
+        await audit.record(ctx, audit.Event.HINT_REFUSED, account.id, "mail_limit")
+    else:
         hint = public_keys.open_hint(ctx, account.id, config.hint)
-        await notices.send(ctx, "hint", account, hint=hint)
+        await notices.send(ctx, "hint", account, hint=NO_HINT if hint is None else hint)
         await audit.record(ctx, audit.Event.HINT_SENT, account.id)
 
 
@@ -123,6 +128,7 @@ async def ask_email_change(ctx: Context, who: Principal, email: str, new: Replac
     pending = _Pending(public_key, rows, stand, who.session.id)
     if not must_verify:
         await _apply(ctx, account, address, pending, verified_at=None)
+        await links.forget(ctx, EMAIL_CHANGE, account.id)
         return
     owner = await accounts.by_email(ctx, address)
     if owner is not None and owner.id != account.id:

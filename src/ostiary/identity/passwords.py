@@ -40,8 +40,13 @@ def check_form(ctx: Context, password: str) -> None:
         raise PasswordRefused("short")
     if length > MOST_CHARACTERS:
         raise PasswordRefused("long")
-    if not password.strip():
+    if is_blank(password):
         raise PasswordRefused("blank")
+
+
+def is_blank(password: str) -> bool:
+    """Whether it is white space alone, as JavaScript knows it: a byte order mark is some."""
+    return not password.replace("\ufeff", "").strip()
 
 
 async def hashed(ctx: Context, password: str) -> str:

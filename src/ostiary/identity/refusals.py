@@ -27,6 +27,18 @@ class ProofRefused(Refusal):
     code = "proof_refused"
 
 
+class FederationRefused(Refusal):
+    """A sign-in elsewhere does not lead in here: not proved, not matched, or not allowed."""
+
+    code = "federation_refused"
+
+
+class LastWayIn(Refusal):
+    """Nothing else would let the owner in."""
+
+    code = "last_way_in"
+
+
 class MethodClosed(Refusal):
     """This way in is switched off."""
 

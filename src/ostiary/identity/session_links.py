@@ -1,4 +1,4 @@
-"""Links that end one session, for the mail that tells its owner of a sign-in. Whoever reads the mail needs no session to use it."""
+"""Links that end one session, for the mail that tells its owner of a sign-in; their use needs no session."""
 
 from __future__ import annotations
 

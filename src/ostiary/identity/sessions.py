@@ -237,6 +237,11 @@ async def knows_address(ctx: Context, account_id: str) -> bool:
     return await ctx.db.one(_seen_address, account_id=account_id, address=ctx.client.address) is not None
 
 
+def key_hash(services: Services, key: str) -> TokenHash:
+    """What is stored of a session's key, whether it still waits for a factor or opens doors already."""
+    return services.digester.digest("key", key)
+
+
 def refresh_tag(services: Services, session_id: str, generation: int) -> str:
     """What a refresh token must carry besides its signature: nobody without the root key can make it."""
     return services.digester.digest("refresh", f"{session_id}.{generation}").hex()[:32]

@@ -114,6 +114,8 @@ async def answer(ctx: Context, challenge_hash: TokenHash, proof: FactorProof, en
         raise ChallengeGone
     request = msgspec.json.decode(challenge.config, type=SessionRequest)
     request = msgspec.structs.replace(request, last_step=step)
+    if not step:
+        await notices.send(ctx, "backup_code_used", account)
     return await _let_in(ctx, candidate, request, (*challenge.amr.split(), method, "mfa"), end_link)
 
 
@@ -139,7 +141,7 @@ async def _let_in(
 
 
 async def _is_news(ctx: Context, candidate: Candidate, request: SessionRequest) -> bool:
-    """Whether the owner should hear of it: a browser in a new place; a key always, since each is a new one (librepass-wire 6.3)."""
+    """Whether the owner should hear of it: a browser in a new place; a key always (librepass-wire 6.3)."""
     if request.kind == sessions.KEY:
         return True
     return candidate.live_sessions > 0 and not await sessions.knows_address(ctx, candidate.account.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostiary.identity import audit, backup_codes, factors, notices, sessions, totp
+from ostiary.identity import accounts, audit, backup_codes, factors, notices, sessions, totp
 from ostiary.identity.context import Context
 from ostiary.identity.factors import BackupCode, FactorProof
 from ostiary.identity.refusals import CodeMissing, CodeRefused, FactorAbsent
@@ -40,6 +40,20 @@ async def check_backup_code(ctx: Context, who: Principal, proof: BackupCode) -> 
     if not await backup_codes.exists(ctx, who.account.id, proof.code):
         await factors.failed(ctx, who.account)
         raise CodeRefused("mismatch")
+
+
+async def enroll(ctx: Context, who: Principal, secret: str, code: str, codes: list[str], old: FactorProof | None) -> None:
+    """Make a secret that the client chose live at once; other sessions end, the owner is told.
+
+    An account that has a factor gives up the old one only for a code of it. Raises SecretWeak, CodeRefused, CodeMissing,
+    FactorLocked, Throttled, SessionGone.
+    """
+    step = await totp.check_offered(ctx, who.account, secret, code)
+    await accounts.hold(ctx, who.account)
+    await require_code(ctx, who, old)
+    await totp.enroll(ctx, who.account, secret, codes, step)
+    await sessions.end_all(ctx, who.account.id, keep=who.session.id)
+    await notices.send(ctx, "two_factor_enabled", who.account)
 
 
 async def switch_off(ctx: Context, who: Principal) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import format_datetime, formataddr, make_msgid
+from email.policy import SMTPUTF8, default
+from email.utils import format_datetime, make_msgid
 from typing import Any
 
 import msgspec
@@ -17,6 +20,10 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+MOST_HEADER = 80
+_UNRULY = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+_LINKS = re.compile(r"[/\\@]|:\S|\w\.\w{2}")
 
 SUBJECTS = {
     "verification": "Verify your email",
@@ -51,18 +58,33 @@ class Message(msgspec.Struct, frozen=True):
 def rendered(message: Message, *, sender: str, sender_name: str, title: str, now: int) -> EmailMessage:
     """The mail as it is sent, plain text and HTML. Raises ValueError for an address that would break a header."""
     moment = datetime.fromtimestamp(now / 1_000_000, UTC)
-    values = {"title": title, "name": message.to_name, "year": moment.year, **message.values}
-    mail = EmailMessage()
-    mail["From"] = formataddr((_one_line(sender_name), sender))
-    mail["To"] = formataddr((_one_line(message.to_name), message.to)) if message.to_name else message.to
-    mail["Subject"] = SUBJECTS[message.template].format(title=_one_line(title))
+    name = greetable(message.to_name)
+    given = {"title": title, "name": name, "year": moment.year, **message.values}
+    values = {key: one_line(value) if isinstance(value, str) else value for key, value in given.items()}
+    mail = EmailMessage(policy=default if (sender + message.to).isascii() else SMTPUTF8)
+    mail["From"] = _mailbox(sender_name, sender)
+    mail["To"] = _mailbox(name, message.to)
+    mail["Subject"] = SUBJECTS[message.template].format(title=one_line(title)[:MOST_HEADER])
     mail["Date"] = format_datetime(moment)
     mail["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2] or "localhost")
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content(_templates.get_template(f"{message.template}.txt").render(values))
+    # Not quoted-printable, which would break links for whoever reads the file; no line comes near SMTP's limit of 998.
+    mail.set_content(_templates.get_template(f"{message.template}.txt").render(values), cte="8bit")
     mail.add_alternative(_templates.get_template(f"{message.template}.html").render(values), subtype="html")
     return mail
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
+def one_line(text: str) -> str:
+    """The text without what could begin another line, or turn the reading direction of what follows."""
+    return _UNRULY.sub(" ", text).strip()
+
+
+def greetable(name: str) -> str:
+    """The name, unless it looks like a link: anybody can register a stranger's address under the name `prize.example/win`."""
+    name = one_line(name)
+    return "" if _LINKS.search(name) else name[:MOST_HEADER].strip()
+
+
+def _mailbox(name: str, address: str) -> Address:
+    local, _, domain = address.rpartition("@")
+    return Address(one_line(name)[:MOST_HEADER].strip(), local, domain)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from ostiary.crypto.sealing import Sealer
 from ostiary.mail.messages import Message
@@ -41,7 +41,7 @@ _insert = Statement(insert(outbox).values({column.name: bindparam(column.name) f
 _due = Query(
     Row,
     select(outbox)
-    .where(outbox.c.status.in_(("queued", "sending")), outbox.c.due_at <= bindparam("now"))
+    .where(or_(outbox.c.status == "queued", outbox.c.status == "sending"), outbox.c.due_at <= bindparam("now"))
     .order_by(outbox.c.due_at)
     .limit(20),
 )
@@ -65,10 +65,16 @@ _again = Statement(
     .values(status=bindparam("status"), due_at=bindparam("due"), last_error=bindparam("error")),
 )
 _retry = Statement(
-    update(outbox).where(outbox.c.status.in_(("queued", "abandoned"))).values(status="queued", due_at=bindparam("now")),
+    update(outbox)
+    .where(or_(outbox.c.status == "queued", outbox.c.status == "abandoned"))
+    .values(status="queued", due_at=bindparam("now")),
 )
 _listed = Query(Row, select(outbox).order_by(outbox.c.created_at.desc()).limit(bindparam("most")))
-_sweep = Statement(delete(outbox).where(outbox.c.status.in_(("sent", "abandoned")), outbox.c.created_at < bindparam("before")))
+_sweep = Statement(
+    delete(outbox).where(
+        or_(outbox.c.status == "sent", outbox.c.status == "abandoned"), outbox.c.created_at < bindparam("before")
+    )
+)
 
 
 async def put(unit: Unit, sealer: Sealer, message: Message, now: int) -> None:

@@ -12,7 +12,7 @@ import regex
 from ostiary.dialects.librechat.errors import CredentialsMissing, FieldsRefused
 from ostiary.identity.accounts import Account
 from ostiary.identity.factors import BackupCode, FactorProof, TOTPCode
-from ostiary.identity.passwords import MOST_CHARACTERS
+from ostiary.identity.passwords import MOST_CHARACTERS, is_blank
 from ostiary.identity.refusals import PasswordRefused
 from ostiary.settings import Settings
 
@@ -64,7 +64,7 @@ def registration_fields(body: Mapping[str, Any], settings: Settings) -> dict[str
     _refuse(complaints)
     return {
         "name": body["name"],
-        "username": body.get("username") or None,
+        "username": _kept_username(body),
         "email": body["email"],
         "password": body["password"],
     }
@@ -176,16 +176,21 @@ def _username(body: Mapping[str, Any]) -> list[str]:
     return complaints
 
 
+def _kept_username(body: Mapping[str, Any]) -> str | None:
+    """As the original keeps it: lower-case; none given is the empty text, an emptied field is null (section 4)."""
+    return (body["username"] or "").lower() or None if "username" in body else ""
+
+
 def _email(body: Mapping[str, Any]) -> list[str]:
-    complaints = _string(body, "email", 0, 10**9)
-    if not complaints and (len(body["email"]) > MOST_EMAIL or not _EMAIL.fullmatch(body["email"])):
-        complaints.append("email: Invalid email")
-    return complaints
+    value = body.get("email")
+    if not isinstance(value, str):
+        return _string(body, "email", 0, MOST_EMAIL)
+    return [] if len(value) <= MOST_EMAIL and _EMAIL.fullmatch(value) else ["email: Invalid email"]
 
 
 def _password(body: Mapping[str, Any], field: str, least: int) -> list[str]:
     complaints = _string(body, field, least, MOST_CHARACTERS)
     value = body.get(field)
-    if isinstance(value, str) and not value.strip():
+    if isinstance(value, str) and is_blank(value):
         complaints.append(f"{field}: Password cannot be only spaces")
     return complaints

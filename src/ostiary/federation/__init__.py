@@ -1,0 +1,1 @@
+"""Other people's identities: providers that a browser is sent to, and directories that are asked."""
