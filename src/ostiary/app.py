@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from starlette.types import Receive, Scope, Send
 
 from ostiary.crypto.handshake import Handshake
+from ostiary.crypto.jwt import Signer
 from ostiary.crypto.keys import Keys, load_or_create
 from ostiary.crypto.passwords import PasswordHasher
 from ostiary.crypto.sealing import Sealer
@@ -77,6 +78,8 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
             digester=Digester(keys.derive("digests")),
             sealer=Sealer(keys.derive("sealing")),
             hasher=hasher,
+            access_tokens=Signer(keys.jwt_secret),
+            refresh_tokens=Signer(keys.jwt_refresh_secret),
             handshake=Handshake(keys.derive, micros(settings.sessions.handshake_period)),
             limits=limits,
             rules=Rules.of(settings),

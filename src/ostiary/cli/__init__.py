@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import click
 
@@ -69,7 +69,7 @@ class Ostiary(LazyGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(words: str, given: list[str], error: click.ClickException | None = None) -> None:
+def _fail(words: str, given: list[str], error: click.ClickException | None = None) -> NoReturn:
     if words:
         click.echo(words, err=True)
     if "--json" in given:

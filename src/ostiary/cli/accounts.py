@@ -27,7 +27,7 @@ _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 _password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 
 
-class Role(click.ParamType):
+class Role(click.ParamType[str]):
     """A role's name, in capital letters as it is stored."""
 
     name = "role"
@@ -315,9 +315,9 @@ def _until(expires_at: int | None) -> str:
 def _read_password(settings: Settings, *, from_stdin: bool) -> tuple[str, bool]:
     """The password, and whether it was made up here."""
     if from_stdin:
-        password = click.get_text_stream("stdin").read().removesuffix("\n").removesuffix("\r")
+        password = sys.stdin.read().removesuffix("\n").removesuffix("\r")
         if not password:
-            text = 'Nothing came from standard input. Give the password there: printf %s "$PASSWORD" | ostiary user … --password-stdin'
+            text = "Nothing came from standard input, where --password-stdin expects the password."
             raise TroubleError(text)
         return password, False
     if sys.stdin.isatty():

@@ -86,13 +86,18 @@ def load_settings() -> Settings:
 @contextlib.asynccontextmanager
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     """Open the services. Raises TroubleError."""
-    file = Path(settings.database_url.removeprefix("sqlite:///"))
-    if settings.database_url.startswith("sqlite") and not file.exists():
-        note(f"There was no database at {file}: making it. (Elsewhere? See OSTIARY_DATA and DATABASE_URL.)")
+    if is_still_to_be_made(settings):
+        note(f"There was no database at {settings.database_url}: making it. (Elsewhere? See OSTIARY_DATA and DATABASE_URL.)")
     async with contextlib.AsyncExitStack() as stack:
         with explained(settings):
             services = await stack.enter_async_context(open_services(settings))
         yield Desk(services)
+
+
+def is_still_to_be_made(settings: Settings) -> bool:
+    """Whether the embedded database does not exist yet."""
+    url = settings.database_url
+    return url.startswith("sqlite") and not Path(url.removeprefix("sqlite:///")).exists()
 
 
 @contextlib.contextmanager

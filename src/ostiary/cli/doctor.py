@@ -19,9 +19,10 @@ from sqlalchemy import BigInteger, cast, func, select
 
 from ostiary.app import now
 from ostiary.cli.config import without_password
-from ostiary.cli.desk import explained, open_desk
+from ostiary.cli.desk import Desk, explained, is_still_to_be_made, open_desk
 from ostiary.cli.output import Answer, TroubleError, answering, spoken
 from ostiary.identity import accounts, audit
+from ostiary.identity.context import Context
 from ostiary.mail import outbox
 from ostiary.mail.smtp import DeliveryError, SMTPTransport
 from ostiary.observability.logging import set_up
@@ -34,6 +35,7 @@ MOST_CLOCK_DIFFERENCE = 5 * SECOND
 LEAST_DISK = 200 * 1024 * 1024
 REDIS_SECONDS = 2
 _READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
 _POSTGRESQL_NOW = Query(int, select(cast(func.extract("epoch", func.clock_timestamp()) * SECOND, BigInteger)))
 
 
@@ -49,7 +51,10 @@ class Finding:
 @click.command("doctor")
 @answering
 def doctor() -> Answer:
-    """Look at the settings, secrets, database, clock, mail server, proxies, cookies and Redis. Exit code 1 when something is wrong."""
+    """Look at settings, secrets, proxies, cookies, database, clock, mail server and Redis.
+
+    The exit code is 1 when something is wrong; a warning alone leaves it 0.
+    """
     findings = asyncio.run(_examine())
     is_failure = any(finding.state == "problem" for finding in findings)
     lines = [f"{finding.state.ljust(7)}  {finding.about}: {finding.text}" for finding in findings]
@@ -105,46 +110,56 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
 def _proxies(settings: Settings) -> Iterator[Finding]:
     """Whose word is taken for the client's address, and whether passwords travel in the clear."""
     server = settings.server
-    scheme, host = urlsplit(settings.server.public_server_url).scheme, urlsplit(settings.server.public_server_url).hostname or ""
+    scheme, host = _scheme_and_host(server.public_server_url)
     knows_proxy = bool(server.trusted_proxies) or server.trusted_hops > 0
     if scheme == "https" and not knows_proxy:
-        text = "DOMAIN_SERVER is https, so a proxy stands in front, but none is named: every client would have the proxy's address, and one ban "
-        yield Finding(
-            "proxies", "problem", text + "would shut out all. Set TRUSTED_PROXIES to its address, such as 127.0.0.1/32."
-        )
-    elif scheme == "http" and host not in LOOPBACK_HOSTS:
-        text = f"{settings.server.public_server_url} is not https: passwords cross the network in the clear. Put a TLS proxy in front, and set "
-        yield Finding("proxies", "warning", text + "DOMAIN_CLIENT, DOMAIN_SERVER and TRUSTED_PROXIES (docs/operating.md).")
-    elif knows_proxy:
         text = (
-            f"behind {', '.join(server.trusted_proxies) or f'{server.trusted_hops} proxies'}, whose X-Forwarded-For is believed."
+            "DOMAIN_SERVER is https, so a proxy stands in front, but none is named: all clients would share its address, and one "
+            "ban would shut out everybody. Set TRUSTED_PROXIES to the proxy's address, such as 127.0.0.1/32."
         )
-        yield Finding("proxies", "ok", text)
+        yield Finding("proxies", "problem", text)
+    elif scheme == "http" and host not in LOOPBACK_HOSTS:
+        text = (
+            f"{server.public_server_url} is not https: passwords cross the network in the clear. Put a TLS proxy in front, set "
+            "DOMAIN_CLIENT, DOMAIN_SERVER and TRUSTED_PROXIES (docs/operating.md)."
+        )
+        yield Finding("proxies", "warning", text)
+    elif knows_proxy:
+        who = ", ".join(server.trusted_proxies) or f"{server.trusted_hops} of them"
+        yield Finding("proxies", "ok", f"{who}, whose X-Forwarded-For is believed.")
     else:
         yield Finding("proxies", "ok", "none: clients connect directly.")
 
 
 def _cookies(settings: Settings) -> Iterator[Finding]:
     """Secure where there is TLS, and not where there is none."""
-    scheme, host = urlsplit(settings.server.public_server_url).scheme, urlsplit(settings.server.public_server_url).hostname or ""
+    client, server = settings.server.public_client_url, settings.server.public_server_url
+    scheme, host = _scheme_and_host(server)
     is_secure = settings.secure_cookies
     if scheme == "https" and not is_secure:
         text = "DOMAIN_SERVER is https and the cookies are not Secure. Set NODE_ENV=production or SESSION_COOKIE_SECURE=true."
         yield Finding("cookies", "problem", text)
     elif scheme == "http" and is_secure and host not in LOOPBACK_HOSTS:
-        text = "the cookies are Secure and DOMAIN_SERVER is http, so browsers drop them. Use https, or set SESSION_COOKIE_SECURE=false."
+        text = (
+            "the cookies are Secure and DOMAIN_SERVER is http, so browsers drop them. Serve https (docs/operating.md), or set "
+            "SESSION_COOKIE_SECURE=false."
+        )
         yield Finding("cookies", "problem", text)
     else:
         yield Finding("cookies", "ok", f"{'Secure' if is_secure else 'not Secure'}, as {scheme} needs.")
-    if urlsplit(settings.server.public_client_url).scheme != scheme:
-        text = f"DOMAIN_CLIENT and DOMAIN_SERVER should both be https: they are {settings.server.public_client_url} and {settings.server.public_server_url}."
-        yield Finding("cookies", "warning", text)
+    if _scheme_and_host(client)[0] != scheme:
+        yield Finding("cookies", "warning", f"DOMAIN_CLIENT and DOMAIN_SERVER should be alike: they are {client} and {server}.")
+
+
+def _scheme_and_host(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or ""
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
     """There, at this version, on the same time, with an administrator, and with no mail given up."""
     url = settings.database_url
-    if url.startswith("sqlite") and not Path(url.removeprefix("sqlite:///")).exists():
+    if is_still_to_be_made(settings):
         yield Finding("database", "ok", f"{url} will be made at the first start.")
         return
     try:
@@ -159,7 +174,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     yield Finding("database", "ok", f"{without_password(url)} answers and is at version {HEAD}.")
     try:
         async with open_desk(settings) as desk, desk.begin() as ctx:
-            there = await ctx.db.one(_POSTGRESQL_NOW) if desk.services.database.engine == "postgresql" else None
+            there = await _time_there(desk, ctx)
             newest = await audit.latest(ctx, most=1)
             has_admin = await accounts.has_admin(ctx)
             given_up = sum(row.status == "abandoned" for row in await outbox.listed(ctx.db, 1000))
@@ -173,6 +188,14 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding(
             "mail", "warning", f"{given_up} mail(s) were given up: ostiary mail list shows why, ostiary mail retry tries again."
         )
+
+
+async def _time_there(desk: Desk, ctx: Context) -> int | None:
+    """The database's clock, where it is another machine's."""
+    if desk.services.database.engine != "postgresql":
+        return None
+    there = await ctx.db.one(_POSTGRESQL_NOW)
+    return there
 
 
 def _clock(there: int | None, newest: int | None) -> Finding:
@@ -210,7 +233,8 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
     try:
         await redis.ping()
     except (RedisError, OSError) as error:
-        text = f"{without_password(url)} does not answer ({type(error).__name__}): until it does, each process counts for itself. See REDIS_URL."
+        why = type(error).__name__
+        text = f"{without_password(url)} does not answer ({why}): until it does, each process counts for itself. See REDIS_URL."
         yield Finding("redis", "problem", text)
     else:
         yield Finding("redis", "ok", f"{without_password(url)} answers.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -28,7 +28,7 @@ TABLES = ("token_table", "cipher_table", "collection_table", "email_change_table
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _Record = Mapping[str, Any]
-_Owned = Mapping[str, Mapping[UUID, list[_Record]]]
+_Owned = Mapping[str, Mapping[UUID, Sequence[_Record]]]
 _PROBE = x25519.private_key(bytes(range(32)))
 
 
@@ -59,10 +59,10 @@ async def read(desk: Desk, url: str) -> AsyncIterator[Reading]:
             yield Reading(f"{name}: {orphans} row(s)", None, "their owner does not exist")
 
 
-async def _rows(connection: asyncpg.Connection[asyncpg.Record]) -> tuple[list[_Record], _Owned]:
+async def _rows(connection: asyncpg.Connection[asyncpg.Record]) -> tuple[list[dict[str, Any]], _Owned]:
     if await connection.fetchval("SELECT to_regclass('user_table')") is None:
         raise TroubleError("The database given with --from has no user_table: it is not LibrePass's.")
-    owned: dict[str, dict[UUID, list[_Record]]] = {name: defaultdict(list) for name in TABLES}
+    owned: dict[str, dict[UUID, list[dict[str, Any]]]] = {name: defaultdict(list) for name in TABLES}
     for name in TABLES:
         if await connection.fetchval("SELECT to_regclass($1)", name) is not None:
             for row in await connection.fetch(f"SELECT * FROM {name}"):  # noqa: S608 - a name from the list above
@@ -116,7 +116,7 @@ def _key(user: _Record, notes: list[str]) -> OldKey:
     return OldKey(x25519.canonical(raw).hex(), parameters, user.get("password_hint"))
 
 
-def _tokens(desk: Desk, user: _Record, rows: list[_Record], notes: list[str]) -> tuple[OldToken, ...]:
+def _tokens(desk: Desk, user: _Record, rows: Sequence[_Record], notes: list[str]) -> tuple[OldToken, ...]:
     """Those that would be accepted there: confirmed, used within the idle time, not older than the last change of password."""
     now, sessions = desk.services.clock(), desk.settings.sessions
     changed_at = _moment(user.get("last_password_change")) or 0
@@ -131,7 +131,7 @@ def _tokens(desk: Desk, user: _Record, rows: list[_Record], notes: list[str]) ->
     return tuple(kept)
 
 
-def _ciphers(rows: list[_Record], notes: list[str]) -> tuple[dict[str, Any], ...]:
+def _ciphers(rows: Sequence[_Record], notes: list[str]) -> tuple[dict[str, Any], ...]:
     found = []
     for row in rows:
         data = row.get("protected_data", row.get("data"))

@@ -32,7 +32,7 @@ class Answer:
     is_failure: bool = False
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[timedelta]):
     """`90s`, `30m`, `2h`, `7d`, or several of them: `1d12h`."""
 
     name = "duration"

@@ -88,8 +88,9 @@ def _program() -> str:
 
 
 def _text(facts: dict[str, Any]) -> str:
+    wires = " and ".join(WIRES[name] for name in facts["wires"])
     lines = [
-        f"Ostiary {facts['version']} listens on {facts['url']} and speaks {' and '.join(WIRES[name] for name in facts['wires'])} wire.",
+        f"Ostiary {facts['version']} listens on {facts['url']} and speaks {wires} wire.",
         f"Database: {facts['database']}. Secrets and data: {facts['data']}.",
         f"Mail goes to the {facts['mail']}.",
         "The first account becomes ADMIN. Make it in this folder, with the same settings, in one of these ways:",
@@ -100,7 +101,7 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections from now on, so that none is refused while the first process starts. Raises TroubleError."""
+    """A socket that takes connections from now on: none is refused while the first process starts. Raises TroubleError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:

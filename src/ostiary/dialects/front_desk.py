@@ -125,21 +125,33 @@ class FrontDesk:
         return None
 
     def _wire_of(self, call: Call) -> Wire:
-        if call.path in ("/api/auth/register", "/api/user/delete") and self._password_wire and self._key_wire and not self._hosts:
-            return self._by_contents(call, self._password_wire, self._key_wire)
+        password_wire, key_wire = self._wires_at(call)
+        if call.path in ("/api/auth/register", "/api/user/delete") and password_wire and key_wire:
+            return self._by_contents(call, password_wire, key_wire)
         return self._by_path(call)
 
     def _by_path(self, call: Call) -> Wire:
         if call.path in self._operations.paths:
             return self._operations
-        if self._hosts and (named := self._hosts.get(_host(call))):
-            return named
-        if self._password_wire is None or self._key_wire is None:
-            return self._password_wire or self._key_wire or self._operations
-        in_password, in_key = self._password_wire.knows(call.path), self._key_wire.knows(call.path)
+        password_wire, key_wire = self._wires_at(call)
+        if password_wire is None or key_wire is None:
+            return password_wire or key_wire or self._operations
+        in_password, in_key = password_wire.knows(call.path), key_wire.knows(call.path)
         if in_password != in_key:
-            return self._password_wire if in_password else self._key_wire
-        return self._key_wire if _looks_like_key(call) else self._password_wire
+            return password_wire if in_password else key_wire
+        return key_wire if _looks_like_key(call) else password_wire
+
+    def _wires_at(self, call: Call) -> tuple[Wire | None, Wire | None]:
+        """A wire with a host name of its own is there alone, and on no other host."""
+        if not self._hosts:
+            return self._password_wire, self._key_wire
+        named = self._hosts.get(_host(call))
+        homeless = [wire for wire in (self._password_wire, self._key_wire) if wire not in self._hosts.values()]
+        here = [named] if named else homeless
+        return (
+            self._password_wire if self._password_wire in here else None,
+            self._key_wire if self._key_wire in here else None,
+        )
 
     def _by_contents(self, call: Call, password_wire: Wire, key_wire: Wire) -> Wire:
         if _has_key_bearer(call):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ostiary.crypto.handshake import Handshake
+from ostiary.crypto.jwt import Signer
 from ostiary.crypto.keys import Keys
 from ostiary.crypto.passwords import PasswordHasher
 from ostiary.crypto.sealing import Sealer
@@ -59,6 +60,8 @@ class Services:
     digester: Digester
     sealer: Sealer
     hasher: PasswordHasher
+    access_tokens: Signer
+    refresh_tokens: Signer
     handshake: Handshake
     limits: LimitStore
     rules: Rules

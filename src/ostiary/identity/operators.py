@@ -27,7 +27,7 @@ OPERATOR = "operator"
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """A password account to be made; the fields are checked by the caller. Without a role, the rule for the first account holds."""
+    """A password account to be made; the caller checked the fields. Without a role, the rule for the first account holds."""
 
     email: str
     name: str

@@ -26,7 +26,7 @@ BROWSER: Literal["browser"] = "browser"
 KEY: Literal["key"] = "key"
 TOUCH_EVERY = 5 * 60 * 1_000_000
 """A key session notes its use when the address changed or this long passed (librepass-wire 11)."""
-MOST_ROTATIONS = 64
+MOST_ROTATIONS = 16
 TRIES = 4
 
 

@@ -101,7 +101,7 @@ class _Context(ssl.SSLContext):
 
     expected_host = ""
 
-    def wrap_bio(  # type: ignore[override]  # the stub's overloads add nothing
+    def wrap_bio(
         self,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,

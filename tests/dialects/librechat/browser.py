@@ -52,6 +52,13 @@ class Browser:
             self.token = answer.json().get("token", "")
         return answer
 
+    async def prove(self, pending: str, **proof: Any) -> httpx.Response:
+        """Answer a pending sign-in, and keep the token."""
+        answer = await self.client.post("/api/auth/2fa/verify-temp", json={"tempToken": pending, **proof})
+        if answer.status_code == 200:
+            self.token = answer.json()["token"]
+        return answer
+
     async def refresh(self, query: str = "") -> httpx.Response:
         """Refresh by the cookie, and keep the token."""
         answer = await self.client.post(f"/api/auth/refresh{query}")

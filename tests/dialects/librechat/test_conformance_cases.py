@@ -278,7 +278,7 @@ async def test_c_49_a_wrong_code(house: House) -> None:
     app = await enrolled(house, await signed_in(house))
     someone, pending = await owing(house)
 
-    answer = await someone.post("/api/auth/2fa/verify-temp", {"tempToken": pending, "token": app.wrong_code()})
+    answer = await someone.prove(pending, token=app.wrong_code())
 
     assert (answer.status_code, answer.json()) == (401, {"message": "Invalid 2FA code or backup code"})
 
@@ -288,8 +288,8 @@ async def test_c_51_a_backup_code_works_once(house: House) -> None:
     first, pending = await owing(house)
     second, pending_again = await owing(house)
 
-    answer = await first.post("/api/auth/2fa/verify-temp", {"tempToken": pending, "backupCode": app.codes[0]})
-    again = await second.post("/api/auth/2fa/verify-temp", {"tempToken": pending_again, "backupCode": app.codes[0]})
+    answer = await first.prove(pending, backupCode=app.codes[0])
+    again = await second.prove(pending_again, backupCode=app.codes[0])
 
     assert answer.status_code == 200
     assert first.refresh_cookie

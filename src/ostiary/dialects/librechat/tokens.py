@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from collections import OrderedDict
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any
 
-import msgspec
-from joserfc import jws
-from joserfc.errors import BadSignatureError, JoseError, UnsupportedAlgorithmError
-from joserfc.jwk import OctKey
-
+from ostiary.crypto.jwt import Flaw, Signer, TokenError
 from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.front_desk import DEVICE_COOKIE
 from ostiary.dialects.http import Call, Header
@@ -27,29 +22,17 @@ REFRESH = "refreshToken"
 PROVIDER = "token_provider"
 CLEARED = (REFRESH, "openid_access_token", "openid_id_token", "openid_user_id", PROVIDER)
 DEVICE_LIFE = 365 * 24 * 3600 * SECOND
-MOST_TOKEN_CHARACTERS = 4096
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
-ALGORITHMS = ["HS256"]
-MOST_VERIFIED = 8192
-
-
-class _Verified:
-    """Access tokens whose signature was checked before, by their text. Times and session are looked at on every use."""
-
-    def __init__(self) -> None:
-        self._claims: OrderedDict[tuple[str, bytes], dict[str, Any]] = OrderedDict()
-
-    def claims(self, token: str, key: bytes) -> dict[str, Any]:
-        """The signed claims. Raises BearerRefused."""
-        found = self._claims.get((token, key))
-        if found is None:
-            found = self._claims[token, key] = _signed_claims(token, key)
-            if len(self._claims) > MOST_VERIFIED:
-                self._claims.popitem(last=False)
-        return found
-
-
-_verified = _Verified()
+FLAWS: dict[Flaw, str] = {
+    "malformed": "jwt malformed",
+    "unsigned": "jwt signature is required",
+    "signature": "invalid signature",
+    "algorithm": "invalid algorithm",
+    "invalid": "invalid token",
+    "invalid_exp": "invalid exp value",
+    "expired": "jwt expired",
+}
+"""jsonwebtoken's texts (section 1.3)."""
 
 
 def access_token(services: Services, account: Account, session: Session, now: int) -> str:
@@ -66,14 +49,14 @@ def access_token(services: Services, account: Account, session: Session, now: in
         "jti": random_hex(8),
         "iss": services.settings.server.public_server_url,
     }
-    return _signed(claims, services.keys.jwt_secret)
+    return services.access_tokens.sign(claims)
 
 
 def read_access(services: Services, token: str | None, now: int) -> str:
     """The session id that a bearer names. Raises BearerRefused with the wire's text."""
     if token is None:
         raise BearerRefused("No auth token")
-    claims = _in_force(_verified.claims(token, services.keys.jwt_secret), now)
+    claims = _claims(services.access_tokens, token, now)
     session_id = claims.get("sid")
     if claims.get("iss") != services.settings.server.public_server_url or not isinstance(session_id, str) or "jti" not in claims:
         raise BearerRefused("Unauthorized")
@@ -89,13 +72,13 @@ def refresh_token(services: Services, session: Session, issued_at: int) -> str:
         "exp": session.expires_at // SECOND,
         "jti": f"{session.generation}.{refresh_tag(services, session.id, session.generation)}",
     }
-    return _signed(claims, services.keys.jwt_refresh_secret)
+    return services.refresh_tokens.sign(claims)
 
 
 def read_refresh(services: Services, token: str, now: int) -> tuple[str, str, int, str]:
     """Account id, session id, generation and tag of a refresh token. Raises RefreshMalformed."""
     try:
-        claims = _in_force(_signed_claims(token, services.keys.jwt_refresh_secret), now)
+        claims = _claims(services.refresh_tokens, token, now)
     except BearerRefused as error:
         raise RefreshMalformed(error.reason) from error
     account_id, session_id = claims.get("id"), claims.get("sessionId")
@@ -117,13 +100,13 @@ def temporary_token(services: Services, account: Account, secret: str, now: int)
         "exp": issued + CHALLENGE_LIFE // SECOND,
         "jti": secret,
     }
-    return _signed(claims, services.keys.jwt_secret)
+    return services.access_tokens.sign(claims)
 
 
 def read_temporary(services: Services, token: str, now: int) -> str | None:
     """The secret inside, or None for anything that is not a temporary token in force."""
     try:
-        claims = _in_force(_signed_claims(token, services.keys.jwt_secret), now)
+        claims = _claims(services.access_tokens, token, now)
     except BearerRefused:
         return None
     secret = claims.get("jti")
@@ -188,48 +171,14 @@ def _secure(call: Call) -> str:
     return "; Secure" if call.settings.secure_cookies else ""
 
 
-@lru_cache(maxsize=8)
-def _key(secret: bytes) -> OctKey:
-    return OctKey.import_key(secret)
-
-
 @lru_cache(maxsize=4096)
 def _http_date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 
-def _signed(claims: dict[str, Any], secret: bytes) -> str:
-    return jws.serialize_compact({"alg": "HS256", "typ": "JWT"}, msgspec.json.encode(claims), _key(secret), algorithms=ALGORITHMS)
-
-
-def _signed_claims(token: str, secret: bytes) -> dict[str, Any]:
-    """Claims under a right signature, or BearerRefused with jsonwebtoken's text for what is wrong."""
-    parts = token.split(".")
-    if len(parts) != 3 or len(token) > MOST_TOKEN_CHARACTERS or not token.isascii():  # noqa: PLR2004 - header, payload, signature
-        raise BearerRefused("jwt malformed")
-    if not parts[2]:
-        raise BearerRefused("jwt signature is required")
-    if "=" in token:
-        raise BearerRefused("invalid token")
+def _claims(signer: Signer, token: str, now: int) -> dict[str, Any]:
+    """Claims of a token in force, or BearerRefused with the wire's text for what is wrong."""
     try:
-        payload = jws.deserialize_compact(token, _key(secret), algorithms=ALGORITHMS).payload
-        claims = msgspec.json.decode(payload)
-    except BadSignatureError as error:
-        raise BearerRefused("invalid signature") from error
-    except UnsupportedAlgorithmError as error:
-        raise BearerRefused("invalid algorithm") from error
-    except (JoseError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-        raise BearerRefused("invalid token") from error
-    if not isinstance(claims, dict):
-        raise BearerRefused("invalid token")
-    return claims
-
-
-def _in_force(claims: dict[str, Any], now: int) -> dict[str, Any]:
-    """The claims unless they expired by the application's clock. Raises BearerRefused."""
-    expires = claims.get("exp")
-    if isinstance(expires, bool) or not isinstance(expires, int | float):
-        raise BearerRefused("invalid exp value")
-    if expires <= now / SECOND:
-        raise BearerRefused("jwt expired")
-    return claims
+        return signer.claims(token, now)
+    except TokenError as error:
+        raise BearerRefused(FLAWS[error.flaw]) from error
