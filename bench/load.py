@@ -193,10 +193,12 @@ class Driver:
 
 def main() -> None:
     """Plans from standard input, until it ends."""
-    for line in sys.stdin.buffer:
-        results = uvloop.run(play(msgspec.json.decode(line, type=Plan)))
-        sys.stdout.buffer.write(msgspec.json.encode(results) + b"\n")
-        sys.stdout.buffer.flush()
+    # Not sys.stdout.buffer, which PYTHONUNBUFFERED makes a raw file: that one may write a part and be content.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as answers:  # noqa: PTH123 - a descriptor
+        for line in sys.stdin.buffer:
+            results = uvloop.run(play(msgspec.json.decode(line, type=Plan)))
+            answers.write(msgspec.json.encode(results) + b"\n")
+            answers.flush()
 
 
 if __name__ == "__main__":

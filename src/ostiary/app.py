@@ -69,7 +69,7 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
     passwords = settings.passwords
     hasher = PasswordHasher(passwords.bcrypt_cost, passwords.hashing_threads, passwords.hashing_queue)
     limits = _limits(settings)
-    federation = build_federation(settings)
+    federation = build_federation(settings, clock)
     try:
         yield Services(
             settings=settings,

@@ -13,11 +13,13 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import click
+from dotenv import dotenv_values
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import BigInteger, cast, func, select
 
-from ostiary.app import now
+from ostiary.app import GENERATED, now
 from ostiary.cli.config import without_password
 from ostiary.cli.desk import Desk, explained, is_still_to_be_made, open_desk
 from ostiary.cli.output import Answer, TroubleError, answering, spoken
@@ -36,7 +38,7 @@ LEAST_DISK = 200 * 1024 * 1024
 REDIS_SECONDS = 2
 _READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
-_POSTGRESQL_NOW = Query(int, select(cast(func.extract("epoch", func.clock_timestamp()) * SECOND, BigInteger)))
+_POSTGRESQL_NOW: Query[int | None] = Query(int, select(cast(func.extract("epoch", func.clock_timestamp()) * SECOND, BigInteger)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +80,19 @@ async def _examine() -> list[Finding]:
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
     """Files that hold secrets are their owner's alone; what is generated can be written."""
-    folder = settings.server.data
-    names = [name for field, (name, *_) in Secrets.variables().items() if not getattr(settings.secrets, field).get_secret_value()]
-    kept = folder / "secrets.env"
-    files = [
-        kept,
-        Path(".env"),
-        *(Path(os.environ[f"{name}_FILE"]) for name in ("JWT_SECRET", "CREDS_KEY") if f"{name}_FILE" in os.environ),
-    ]
-    exposed = [file for file in files if file.exists() and file.stat().st_mode & _READABLE_BY_OTHERS]
-    for file in exposed:
-        yield Finding("secrets", "problem", f"{file} can be read by other users. Run: chmod 600 {file}")
-    if not exposed:
-        where = (
-            f"kept in {kept}"
-            if kept.exists()
-            else f"made at the first start, in {kept}"
-            if "OSTIARY_ROOT_KEY" in names
-            else "given by settings"
+    kept = _kept(settings)
+    exposed = [file for file in (kept, *_given_files()) if file.exists() and file.stat().st_mode & _READABLE_BY_OTHERS]
+    yield from (Finding("secrets", "problem", f"{file} can be read by other users. Run: chmod 600 {file}") for file in exposed)
+    if _lacks_secrets(settings) and not is_still_to_be_made(settings):
+        text = (
+            f"there is a database, and no {kept}. If accounts were made before, bring that file back before you start: with "
+            "fresh secrets nobody's second factor can be read."
         )
-        yield Finding("secrets", "ok", f"{where}. Back them up: without them nobody's second factor can be read.")
+        yield Finding("secrets", "warning", text)
+    elif not exposed:
+        where = f"in {kept}" if kept.exists() else "made at the first start" if _lacks_secrets(settings) else "given by settings"
+        yield Finding("secrets", "ok", f"{where}. Keep a copy elsewhere: without them nobody's second factor can be read.")
+    folder = settings.server.data
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
         yield Finding("data", "problem", f"{folder} cannot be written by this user. Change its owner, or OSTIARY_DATA.")
@@ -105,6 +100,31 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         yield Finding("data", "problem", f"the disk of {folder} is almost full.")
     else:
         yield Finding("data", "ok", f"{folder} can be written.")
+
+
+def _kept(settings: Settings) -> Path:
+    return settings.server.data / "secrets.env"
+
+
+def _lacks_secrets(settings: Settings) -> bool:
+    """Whether a start would make fresh ones."""
+    given = settings.secrets.model_fields_set
+    is_missing = any(name in GENERATED and field not in given for field, (name, *_) in Secrets.variables().items())
+    return is_missing and not _kept(settings).exists()
+
+
+def _given_files() -> Iterator[Path]:
+    """Files in which secrets are handed over: `X_FILE`, and `.env` when a secret is in it."""
+    secret = {
+        name
+        for group in Settings.groups().values()
+        for field, names in group.variables().items()
+        for name in names
+        if group.model_fields[field].annotation is SecretStr
+    }
+    yield from (Path(os.environ[f"{name}_FILE"]) for name in sorted(secret) if os.environ.get(f"{name}_FILE"))
+    if secret & {name for name, value in dotenv_values(".env").items() if value}:
+        yield Path(".env")
 
 
 def _proxies(settings: Settings) -> Iterator[Finding]:
@@ -172,6 +192,8 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("database", "problem", f"{without_password(url)} is not at version {HEAD}. Run: ostiary migrate")
         return
     yield Finding("database", "ok", f"{without_password(url)} answers and is at version {HEAD}.")
+    if _lacks_secrets(settings):
+        return
     try:
         async with open_desk(settings) as desk, desk.begin() as ctx:
             there = await _time_there(desk, ctx)
@@ -194,8 +216,7 @@ async def _time_there(desk: Desk, ctx: Context) -> int | None:
     """The database's clock, where it is another machine's."""
     if desk.services.database.engine != "postgresql":
         return None
-    there = await ctx.db.one(_POSTGRESQL_NOW)
-    return there
+    return await ctx.db.one(_POSTGRESQL_NOW)
 
 
 def _clock(there: int | None, newest: int | None) -> Finding:

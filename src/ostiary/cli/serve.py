@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -33,6 +34,9 @@ WIRES = {"librechat": "LibreChat's", "librepass": "LibrePass's"}
 @click.option("--json", "as_json", is_flag=True, help="Say where it listens as one JSON value.")
 def serve(*, as_json: bool) -> None:
     """Serve both wires until interrupted. The settings come from the environment and from .env (docs/settings.md)."""
+    # The server ends its work, then lets the signal that asked for it take its course: that is no failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     with explained():
         settings = Settings.load()
     set_up(settings.server.log_format, settings.server.log_level)
@@ -46,6 +50,10 @@ def serve(*, as_json: bool) -> None:
     facts = announced(settings)
     click.echo(json.dumps(facts) if as_json else _text(facts))
     sys.exit(_run(settings, listener))
+
+
+def _leave(_number: int, _frame: object) -> None:
+    sys.exit(0)
 
 
 def announced(settings: Settings) -> dict[str, Any]:

@@ -23,6 +23,7 @@ BODY_SECONDS = 15
 KEY_MEMBERS = ("publicKey", "sharedKey")
 VAULT_PATHS = ("/api/cipher", "/api/collection", "/api/user/email", "/api/user/password")
 DEVICE_COOKIE = "ostiary_device"
+MEETING_PATHS = frozenset({"/api/auth/register", "/api/user/delete"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = frozenset({*_WITH_BODY, "GET", "HEAD", "OPTIONS"})
 
@@ -126,9 +127,21 @@ class FrontDesk:
 
     def _wire_of(self, call: Call) -> Wire:
         password_wire, key_wire = self._wires_at(call)
-        if call.path in ("/api/auth/register", "/api/user/delete") and password_wire and key_wire:
+        if call.path in MEETING_PATHS and password_wire and key_wire:
             return self._by_contents(call, password_wire, key_wire)
         return self._by_path(call)
+
+    def _wires_at(self, call: Call) -> tuple[Wire | None, Wire | None]:
+        """The wires served under the name that the request came by: a wire with a host name of its own has no other."""
+        if not self._hosts:
+            return self._password_wire, self._key_wire
+        here = self._hosts.get(_host(call))
+
+        def served(wire: Wire | None) -> Wire | None:
+            is_here = wire is here if here is not None else wire not in self._hosts.values()
+            return wire if is_here else None
+
+        return served(self._password_wire), served(self._key_wire)
 
     def _by_path(self, call: Call) -> Wire:
         if call.path in self._operations.paths:
@@ -140,18 +153,6 @@ class FrontDesk:
         if in_password != in_key:
             return password_wire if in_password else key_wire
         return key_wire if _looks_like_key(call) else password_wire
-
-    def _wires_at(self, call: Call) -> tuple[Wire | None, Wire | None]:
-        """A wire with a host name of its own is there alone, and on no other host."""
-        if not self._hosts:
-            return self._password_wire, self._key_wire
-        named = self._hosts.get(_host(call))
-        homeless = [wire for wire in (self._password_wire, self._key_wire) if wire not in self._hosts.values()]
-        here = [named] if named else homeless
-        return (
-            self._password_wire if self._password_wire in here else None,
-            self._key_wire if self._key_wire in here else None,
-        )
 
     def _by_contents(self, call: Call, password_wire: Wire, key_wire: Wire) -> Wire:
         if _has_key_bearer(call):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ostiary.federation.flows import Flow
+from ostiary.federation.ldap import LdapDirectory
+from ostiary.federation.saml import SamlProvider
 from ostiary.identity.federated import Assertion, Directory
-from ostiary.settings import Settings
+from ostiary.settings import OpenID, Settings
 
 
 class RedirectProvider(Protocol):
@@ -51,6 +53,12 @@ class Federation:
             await self.directory.close()
 
 
-def build_federation(settings: Settings) -> Federation:  # noqa: ARG001 - nothing can be configured yet
-    """What the settings describe; nothing is asked before it is needed, so a provider that is down does not keep us from starting."""
-    return Federation()
+def build_federation(settings: Settings, clock: Callable[[], int]) -> Federation:
+    """What the settings describe; nothing is asked before it is needed, so a provider that is down never keeps us from starting.
+
+    `clock` is the services' (microseconds): the only one that times in assertions are held against.
+    """
+    federation = Federation(directory=LdapDirectory(settings.directory) if settings.directory.is_configured else None)
+    if settings.policy.allow_social_login and settings.saml.is_configured:
+        federation.redirect["saml"] = SamlProvider(settings, clock)
+    return federation

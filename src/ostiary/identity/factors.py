@@ -138,4 +138,9 @@ async def failed(ctx: Context, account: Account) -> None:
 async def succeeded(ctx: Context, account: Account) -> None:
     """A right code: failures before it are forgotten."""
     await ctx.services.limits.forget(ctx.services.rules.factor_account, account.id)
-    await ctx.db.run(_forgive, b_account_id=account.id)
+    await forgive(ctx, account.id)
+
+
+async def forgive(ctx: Context, account_id: str) -> None:
+    """Open a factor that too many wrong codes had closed; the limit on tries in a while stays."""
+    await ctx.db.run(_forgive, b_account_id=account_id)

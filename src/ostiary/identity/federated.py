@@ -1,8 +1,8 @@
 """Identities vouched for elsewhere: who an assertion belongs to, when it may make or change an account, and linking.
 
-An account is matched by (issuer, subject) and by nothing else, with two exceptions for addresses that the issuer says it verified:
-an account of the same provider that has no identity stored yet takes this one; and an account that nobody ever verified gives way,
-since whoever registered it never showed that the address is theirs (librechat-wire W-43, W-51).
+An account is matched by (issuer, subject) and by nothing else, with two exceptions for addresses that the issuer says it
+verified: an account of the same provider that has no identity stored yet takes this one; and an account that nobody ever
+verified gives way, since whoever registered it never showed that the address is theirs (librechat-wire W-43, W-51).
 """
 
 from __future__ import annotations
@@ -14,16 +14,25 @@ from typing import Any, Protocol
 import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
-from ostiary.identity import accounts, audit, credentials, policy, sign_in
+from ostiary.identity import accounts, audit, credentials, links, policy, sign_in
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.credentials import FEDERATED, Credential
 from ostiary.identity.methods import Verified
+from ostiary.identity.provider_sessions import Grant
 from ostiary.identity.refusals import DomainRefused, FederationRefused, LastWayIn, Refusal
 from ostiary.identity.sessions import Principal
 from ostiary.identity.sign_in import FactorRequired, SignedIn, Ticket
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import credentials as table
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What marks an assertion that may be presented once only, and until when (microseconds) it could be presented again."""
+
+    key: str
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,10 @@ class Assertion:
     """The role that the provider decides, set at every sign-in; None leaves it alone."""
     amr: tuple[str, ...] = ("fed",)
     claims: Mapping[str, Any] = field(default_factory=dict)
+    once: Once | None = None
+    """Set for a bearer's proof such as SAML's, which whoever sees it could present again."""
+    grant: Grant | None = None
+    """The provider's tokens and its own session, to be kept with ours."""
 
     @property
     def identifier(self) -> str:
@@ -96,6 +109,7 @@ async def enter(
 ) -> SignedIn | FactorRequired:
     """Find or make the account, bring it up to date, admit. Raises FederationRefused, DomainRefused, and what `admit` raises."""
     try:
+        await _spend(ctx, assertion)
         account = await _account_for(ctx, assertion, may_create=may_create, first_is_admin=first_is_admin)
     except Refusal as refusal:
         await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, None, refusal.reason or refusal.code, method=assertion.provider)
@@ -108,6 +122,7 @@ async def enter(
 
 async def link(ctx: Context, who: Principal, assertion: Assertion) -> None:
     """Let the signed-in owner come in this way too. Raises FederationRefused when it is somebody's already."""
+    await _spend(ctx, assertion)
     known = await ctx.db.one(_by_identifier, identifier=assertion.identifier)
     if known is not None:
         if known.account_id == who.account.id:
@@ -131,6 +146,12 @@ async def unlink(ctx: Context, who: Principal, credential_id: str) -> bool:
 async def linked(ctx: Context, account_id: str) -> list[Credential]:
     """The account's identities elsewhere, the oldest first."""
     return await ctx.db.all(_of_account, account_id=account_id)
+
+
+async def _spend(ctx: Context, assertion: Assertion) -> None:
+    once = assertion.once
+    if once is not None and not await links.claim(ctx, f"assertion {assertion.provider}", once.key, once.until):
+        raise FederationRefused("replayed")
 
 
 async def _account_for(ctx: Context, assertion: Assertion, *, may_create: bool, first_is_admin: bool) -> Account:
@@ -172,7 +193,7 @@ async def _create(ctx: Context, assertion: Assertion, *, first_is_admin: bool) -
     account = accounts.fresh(
         ctx,
         assertion.email or "",
-        assertion.name,
+        assertion.name or assertion.username or (assertion.email or "").partition("@")[0],
         username=assertion.username,
         avatar=assertion.avatar,
         provider=assertion.provider,

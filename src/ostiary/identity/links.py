@@ -40,6 +40,9 @@ class Link(msgspec.Struct, frozen=True):
 
 
 _insert = Statement(insert(links).values({column.name: bindparam(column.name) for column in links.c}))
+_insert_once = Statement(
+    lambda insert: insert(links).values({column.name: bindparam(column.name) for column in links.c}).on_conflict_do_nothing(),
+)
 _usable = (
     links.c.purpose == bindparam("b_purpose"),
     links.c.token_hash == bindparam("b_token_hash"),
@@ -108,6 +111,23 @@ async def issue_token(
         used_at=None,
     )
     return token
+
+
+async def claim(ctx: Context, purpose: str, token: str, until: int) -> bool:
+    """Note that this was presented; False when it was before. It is remembered until then (and a day, until the sweep)."""
+    touched = await ctx.db.run(
+        _insert_once,
+        id=new_id(),
+        account_id=None,
+        purpose=purpose,
+        token_hash=_digest(ctx, purpose, None, token),
+        email="",
+        config="{}",
+        created_at=ctx.now,
+        expires_at=until,
+        used_at=ctx.now,
+    )
+    return touched == 1
 
 
 async def find(ctx: Context, purpose: str, token: str, account_id: str | None = None) -> Link | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ostiary.crypto.tokens import random_hex
-from ostiary.identity import accounts, audit, credentials, links, notices, passwords, sessions, throttle
+from ostiary.identity import accounts, audit, credentials, factors, links, notices, passwords, sessions, throttle
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
@@ -76,6 +76,8 @@ async def set_password(ctx: Context, account: Account, config: str) -> None:
     await sessions.end_all(ctx, account.id)
     await links.forget(ctx, PURPOSE, account.id)
     await links.forget(ctx, "email_change", account.id)
+    # Whoever guessed codes behind the old password is shut out; the owner must not be.
+    await factors.forgive(ctx, account.id)
     await throttle.unlock(ctx, account.email)
 
 

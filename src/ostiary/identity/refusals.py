@@ -33,6 +33,25 @@ class FederationRefused(Refusal):
     code = "federation_refused"
 
 
+class DirectoryRefused(ProofRefused):
+    """The directory does not vouch for this name and password; `reason` says why, as far as it told."""
+
+    code = "directory_refused"
+
+
+class GroupRefused(FederationRefused):
+    """The directory vouches for them, and they are in none of the groups that may sign in."""
+
+    code = "group_refused"
+
+
+class DirectoryUnavailable(Refusal):
+    """The directory cannot be asked now: out of reach, too slow, or not set up for us."""
+
+    code = "directory_unavailable"
+    retry_after = 2
+
+
 class LastWayIn(Refusal):
     """Nothing else would let the owner in."""
 

@@ -15,10 +15,14 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 log: structlog.stdlib.BoundLogger = structlog.get_logger("ostiary")
 
 
-def masked(email: str) -> str:
-    """An address as logs may show it: the first letter and the domain."""
-    local, _, domain = email.rpartition("@")
-    return f"{local[:1]}…@{domain}" if local else "…"
+# These would name whole URLs, with codes in their queries, or every step of a migration.
+_QUIETER = {
+    "uvicorn.error": "WARNING",
+    "uvicorn.access": "ERROR",
+    "alembic": "WARNING",
+    "httpx": "WARNING",
+    "httpcore": "WARNING",
+}
 
 
 def set_up(log_format: str, level: str) -> None:
@@ -45,7 +49,7 @@ def set_up(log_format: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name, quieter in (("uvicorn.error", "WARNING"), ("uvicorn.access", "ERROR"), ("alembic", "WARNING")):
+    for name, quieter in _QUIETER.items():
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).setLevel(quieter)
     structlog.configure(

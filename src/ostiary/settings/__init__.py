@@ -17,7 +17,20 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict
 
+from ostiary.settings.directory import Directory
+from ostiary.settings.providers import (
+    Apple,
+    Discord,
+    Facebook,
+    Federation,
+    GitHub,
+    Google,
+    OpenID,
+    other_variables,
+    read_others,
+)
 from ostiary.settings.reading import Group, SettingsError
+from ostiary.settings.saml import Saml
 from ostiary.settings.subjects import (
     LibrePass,
     Limits,
@@ -31,12 +44,21 @@ from ostiary.settings.subjects import (
 )
 
 __all__ = [
+    "Apple",
+    "Directory",
+    "Discord",
+    "Facebook",
+    "Federation",
+    "GitHub",
+    "Google",
     "Group",
     "LibrePass",
     "Limits",
     "Mail",
+    "OpenID",
     "Passwords",
     "Policy",
+    "Saml",
     "Secrets",
     "Server",
     "Sessions",
@@ -70,6 +92,17 @@ class Settings(BaseModel):
     policy: Policy
     limits: Limits
     librepass: LibrePass
+    federation: Federation
+    google: Google
+    facebook: Facebook
+    github: GitHub
+    discord: Discord
+    apple: Apple
+    openid: OpenID
+    saml: Saml
+    directory: Directory
+    openid_others: dict[str, OpenID] = {}
+    """Further OpenID providers, by the name in `/oauth/<name>`."""
 
     @classmethod
     def groups(cls) -> dict[str, type[Group]]:
@@ -82,13 +115,14 @@ class Settings(BaseModel):
         """Read and check; without an argument from the process's environment and `.env`. Raises SettingsError."""
         given = _environment() if environment is None else dict(environment)
         known = {name for group in cls.groups().values() for names in group.variables().values() for name in names}
+        known |= other_variables(given)
         _resolve_files(given, known)
         for name in sorted(given):
             if name.startswith("OSTIARY_") and name not in known and name.removesuffix("_FILE") not in known:
                 text = f"{name} is not a setting of Ostiary. Remove it, or correct the spelling (docs/settings.md lists all)"
                 raise SettingsError(text)
         read: dict[str, Any] = {name: group.read(given) for name, group in cls.groups().items()}
-        settings = cls(**read)
+        settings = cls(**read, openid_others=read_others(given))
         settings.check()
         return settings
 
@@ -131,6 +165,10 @@ class Settings(BaseModel):
             self._storage_complaints(),
             self._mail_complaints(),
             self._session_complaints(),
+            self.openid.complaints(),
+            self.saml.complaints(),
+            self.directory.complaints(),
+            *(openid.complaints(name.upper()) for name, openid in self.openid_others.items()),
         ):
             for complaint in complaints:
                 raise SettingsError(complaint)
@@ -146,7 +184,7 @@ class Settings(BaseModel):
             found.append("OSTIARY_REVEAL_ACCOUNTS=true tells strangers who has an account here")
         if self.server.host not in LOOPBACK_HOSTS and not self.server.client_url:
             found.append("DOMAIN_CLIENT is not set: links in mails will name the listening address")
-        return found
+        return [*found, *self.directory.warnings()]
 
     def _secrets_complaints(self) -> Iterator[str]:
         given = {

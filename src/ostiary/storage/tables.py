@@ -157,6 +157,25 @@ links = Table(
     Index("links_purpose_email", "purpose", "email"),
 )
 
+provider_sessions = Table(
+    "provider_sessions",
+    metadata,
+    # A session's id; for a sign-in that owes a factor, the digest of its challenge. Not a foreign key for that reason.
+    Column("holder", Text, primary_key=True),
+    _account(),
+    _text("provider"),
+    _text("issuer"),
+    _text("subject"),
+    # The provider's name for its own session.
+    _text("sid", optional=True),
+    # The provider's tokens.
+    Column("sealed", LargeBinary, nullable=False),
+    _time("expires_at"),
+    _time("created_at"),
+    Index("provider_sessions_expires_at", "expires_at"),
+    Index("provider_sessions_provider_subject", "provider", "subject"),
+)
+
 bans = Table(
     "bans",
     metadata,

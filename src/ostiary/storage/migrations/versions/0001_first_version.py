@@ -191,6 +191,25 @@ def upgrade() -> None:
         batch_op.create_index("links_purpose_email", ["purpose", "email"], unique=False)
 
     op.create_table(
+        "provider_sessions",
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("issuer", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("sid", sa.Text(), nullable=True),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("holder"),
+    )
+    with op.batch_alter_table("provider_sessions", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("provider_sessions_account_id"), ["account_id"], unique=False)
+        batch_op.create_index("provider_sessions_expires_at", ["expires_at"], unique=False)
+        batch_op.create_index("provider_sessions_provider_subject", ["provider", "subject"], unique=False)
+
+    op.create_table(
         "sessions",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("account_id", sa.Text(), nullable=False),
