@@ -41,7 +41,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a glance: one short round at cost 4, written only with --output")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.seconds, options.cost = 1, 0.2, 4
+        options.rounds, options.seconds, options.clients, options.cost = 1, 0.2, 4, 4
         if options.output == parser.get_default("output"):
             options.output = None
     return options

@@ -6,11 +6,12 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from ostiary.storage.migrate import migrate
+from ostiary.storage.tables import metadata
 from tests.house import House, open_house
 from tests.services.postgres import PostgresServer
 
@@ -36,27 +37,46 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def spare_databases() -> list[str]:
+    """Databases that earlier tests have left behind, emptied: making one costs more than emptying it."""
+    return []
+
+
 @pytest.fixture
-async def database_url(engine: str, tmp_path: Path, migrated_file: Path, request: pytest.FixtureRequest) -> str:
-    """A fresh database with this version's tables."""
+async def database_url(
+    engine: str, tmp_path: Path, migrated_file: Path, spare_databases: list[str], request: pytest.FixtureRequest
+) -> AsyncIterator[str]:
+    """A database with this version's tables and no rows."""
     if engine == "sqlite":
-        if not migrated_file.exists():
+        if not migrated_file.exists():  # noqa: ASYNC240 - the loop has nothing else to do
             await migrate(f"sqlite:///{migrated_file}")
         shutil.copy(migrated_file, tmp_path / "ostiary.db")
-        return f"sqlite:///{tmp_path / 'ostiary.db'}"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    if not getattr(server, "has_template", False):
-        server.create_database("template_ostiary")
-        await migrate(server.url("template_ostiary"))
-        server.has_template = True  # type: ignore[attr-defined]
-    name = f"test_{uuid4().hex}"
-    server.create_database(name, template="template_ostiary")
-    return server.url(name)
+        yield f"sqlite:///{tmp_path / 'ostiary.db'}"
+        return
+    if not spare_databases:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        fresh = server.create_database("ostiary")
+        await migrate(fresh)
+        spare_databases.append(fresh)
+    url = spare_databases.pop()
+    yield url
+    await _empty(url)
+    spare_databases.append(url)
+
+
+async def _empty(url: str) -> None:
+    rows = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))  # noqa: S608 - our own table names
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(rows)
+    finally:
+        await connection.close()
 
 
 @pytest.fixture
 async def make_house(database_url: str, tmp_path: Path) -> AsyncIterator[MakeHouse]:
-    """Open a house with these settings: `await make_house(REGISTER_AUTO_LOGIN="true")`."""
+    """Houses with settings of the test's own, given by variable."""
     async with AsyncExitStack() as stack:
 
         async def make(**environment: str) -> House:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from email.message import EmailMessage
 from pathlib import Path
-from typing import cast
 
 import httpx
 
@@ -69,7 +68,7 @@ class House:
         await self.jobs.dispatch()
         folder = self.settings.server.data / "mailbox"
         files = sorted(folder.glob("*.eml")) if folder.exists() else []
-        return [cast(EmailMessage, email.message_from_bytes(file.read_bytes(), policy=email.policy.default)) for file in files]
+        return [email.message_from_bytes(file.read_bytes(), policy=email.policy.default) for file in files]
 
     async def last_mail(self, subject_part: str) -> EmailMessage:
         """The newest mail whose subject holds this text."""

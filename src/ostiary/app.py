@@ -147,7 +147,7 @@ class Application:
 def front_desk(services: Services) -> FrontDesk:
     """The wires, mounted."""
     dialects = services.settings.server.dialects
-    password_wire: Wire | None = LibreChat() if "librechat" in dialects else None
+    password_wire: Wire | None = LibreChat(tuple(services.settings.openid_others)) if "librechat" in dialects else None
     key_wire: Wire | None = LibrePass() if "librepass" in dialects else None
     operations = Operations([wire for wire in (password_wire, key_wire) if wire is not None])
     return FrontDesk(services, operations, password_wire, key_wire)

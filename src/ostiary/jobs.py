@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from ostiary.crypto.sealing import SealBrokenError
-from ostiary.identity import audit, bans, challenges, deletion, links, sessions
+from ostiary.identity import audit, bans, challenges, deletion, links, provider_sessions, sessions
 from ostiary.identity.context import Client, Services, begin
 from ostiary.mail import outbox
 from ostiary.mail.mailbox import LocalMailbox
@@ -70,6 +70,7 @@ class Jobs:
             await deletion.sweep_unverified(ctx)
             await sessions.sweep(ctx, ctx.now - DAY)
             await challenges.sweep(ctx, ctx.now)
+            await provider_sessions.sweep(ctx, ctx.now)
             await links.sweep(ctx, ctx.now - DAY)
             await bans.sweep(ctx, ctx.now)
             await audit.sweep(ctx, ctx.now - AUDIT_RETENTION)

@@ -1,4 +1,4 @@
-"""Real commands, in this process: on the test's database, in the test's folder, beside a running server where a test asks for one."""
+"""Real commands, in this process: on the test's database, in the test's folder, beside a running server where asked for."""
 
 from __future__ import annotations
 

@@ -49,7 +49,9 @@ def test_both_sides_agree_on_the_shared_key(row: dict[str, Any]) -> None:
     assert agreed(row["userPrivateKey"], row["userPublicKey"]) == row["aesKey"]
 
 
-@pytest.mark.parametrize("row", LIBREPASS["x25519_reference"] + LIBREPASS["x25519_noncanonical_accepted"], ids=lambda row: row["name"])
+@pytest.mark.parametrize(
+    "row", LIBREPASS["x25519_reference"] + LIBREPASS["x25519_noncanonical_accepted"], ids=lambda row: row["name"]
+)
 def test_the_curve_gives_the_reference_values(row: dict[str, Any]) -> None:
     assert agreed(row["scalar"], row["u"]) == row["result"]
 

@@ -154,10 +154,8 @@ def sign(
     method: SignatureMethod = SignatureMethod.RSA_SHA256,
     digest: DigestAlgorithm = DigestAlgorithm.SHA256,
     secret: bytes | None = None,
-    reference: str | None = None,
-    with_certificate: bool = True,
 ) -> etree._Element:
-    """A signed copy. `secret` signs by HMAC; `reference` is what the signature names instead of the element's ID."""
+    """A signed copy. `secret` signs by HMAC."""
     by = by or signer()
     signing = _Signer(
         method=SignatureConstructionMethod.enveloped,
@@ -165,11 +163,11 @@ def sign(
         digest_algorithm=digest,
         c14n_algorithm=CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0,
     )
-    uri = f"#{element.get('ID')}" if reference is None else reference
+    uri = f"#{element.get('ID')}"
     copy = parsed(etree.tostring(element))
     if secret is not None:
         return signing.sign(copy, key=secret, reference_uri=uri)
-    return signing.sign(copy, key=by.key, cert=[by.certificate] if with_certificate else None, reference_uri=uri)
+    return signing.sign(copy, key=by.key, cert=[by.certificate], reference_uri=uri)
 
 
 def parsed(text: str | bytes) -> etree._Element:

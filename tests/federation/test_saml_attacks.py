@@ -274,9 +274,6 @@ class TestSam09Keys:
 
         assert await refusal(document) == "other_element_signed"
 
-    async def test_an_empty_reference_that_was_signed_so(self) -> None:
-        assert await refusal(STORY.response(sign(STORY.assertion(), reference=""))) == "other_element_signed"
-
     @pytest.mark.parametrize(
         "transform",
         ["http://www.w3.org/TR/1999/REC-xslt-19991116", "http://www.w3.org/TR/1999/REC-xpath-19991116", "urn:x"],

@@ -23,8 +23,10 @@ from ostiary.app import GENERATED, now
 from ostiary.cli.config import without_password
 from ostiary.cli.desk import Desk, explained, is_still_to_be_made, open_desk
 from ostiary.cli.output import Answer, TroubleError, answering, spoken
+from ostiary.federation.ldap import LdapDirectory
 from ostiary.identity import accounts, audit
 from ostiary.identity.context import Context
+from ostiary.identity.refusals import DirectoryRefused, DirectoryUnavailable
 from ostiary.mail import outbox
 from ostiary.mail.smtp import DeliveryError, SMTPTransport
 from ostiary.observability.logging import set_up
@@ -53,7 +55,7 @@ class Finding:
 @click.command("doctor")
 @answering
 def doctor() -> Answer:
-    """Look at settings, secrets, proxies, cookies, database, clock, mail server and Redis.
+    """Look at settings, secrets, proxies, cookies, database, clock, mail server, Redis and directory.
 
     The exit code is 1 when something is wrong; a warning alone leaves it 0.
     """
@@ -75,7 +77,8 @@ async def _examine() -> list[Finding]:
     found += [Finding("settings", "warning", f"{warning}.") for warning in settings.warnings()]
     found += [*_secrets(settings), *_proxies(settings), *_cookies(settings)]
     found += [finding async for finding in _database(settings)]
-    return [*found, await _mail(settings), *[finding async for finding in _redis(settings)]]
+    found += [await _mail(settings), *[finding async for finding in _redis(settings)]]
+    return [*found, *[finding async for finding in _directory(settings)]]
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
@@ -261,3 +264,24 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("redis", "ok", f"{without_password(url)} answers.")
     finally:
         await redis.aclose()
+
+
+async def _directory(settings: Settings) -> AsyncIterator[Finding]:
+    if not settings.directory.is_configured:
+        return
+    url = settings.directory.url
+    directory = LdapDirectory(settings.directory)
+    try:
+        await directory.check(now())
+    except DirectoryRefused:
+        yield Finding(
+            "directory", "problem", f"{url} answers and has no {settings.directory.search_base}. See LDAP_USER_SEARCH_BASE."
+        )
+    except DirectoryUnavailable as refusal:
+        yield Finding(
+            "directory", "problem", f"{url} cannot be used: {refusal.reason}. See LDAP_URL and docs/sign-in-methods.md."
+        )
+    else:
+        yield Finding("directory", "ok", f"{url} answers, and local passwords do not count.")
+    finally:
+        await directory.close()

@@ -13,34 +13,38 @@ from ostiary.cli.output import TroubleError
 from ostiary.cli.readings import Reading, UnmovableError, totp_secret
 from ostiary.crypto.passwords import is_imported_hash
 from ostiary.crypto.sealing import SealBrokenError, open_librechat
+from ostiary.federation.ldap import same_name
+from ostiary.federation.presets import APPLE, DISCORD, FACEBOOK, GITHUB, GOOGLE
 from ostiary.identity import accounts
+from ostiary.identity.federated import Config as Identity
 from ostiary.identity.importing import Newcomer
+from ostiary.settings import Settings
 
-ISSUERS = {
-    "google": "https://accounts.google.com",
-    "facebook": "https://www.facebook.com",
-    "github": "https://github.com",
-    "discord": "https://discord.com",
-    "apple": "https://appleid.apple.com",
-}
-"""Under which issuer an id at these providers is kept. `openid` names its own; `saml` and `ldap` are told by `--issuer`."""
-WITHOUT_ISSUER = ("openid", "saml", "ldap")
-PROVIDERS = (*ISSUERS, *WITHOUT_ISSUER)
+PRESETS = (GOOGLE, FACEBOOK, GITHUB, DISCORD, APPLE)
+OTHERS = ("openid", "saml", "ldap")
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _ROLE = re.compile(r"[A-Z][A-Z0-9_-]{0,63}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _MOST_EMAIL = 254
 
 
-def issuers_given(pairs: Iterable[str]) -> dict[str, str]:
-    """`openid=https://id.example.org` and the like. Raises TroubleError."""
-    found = dict(ISSUERS)
-    for pair in pairs:
+def issuers(settings: Settings, given: Iterable[str]) -> dict[str, str]:
+    """Provider → the issuer under which its ids are kept: what was given, else what the settings say. Raises TroubleError."""
+    found = {preset.name: preset.issuer for preset in PRESETS}
+    if settings.github.enterprise_url:
+        found[GITHUB.name] = settings.github.enterprise_url
+    directory = settings.directory
+    configured = {
+        "openid": settings.openid.issuer,
+        "saml": settings.saml.idp_issuer,
+        "ldap": f"ldap:{same_name(directory.search_base)}" if directory.search_base else "",
+    }
+    for pair in given:
         provider, _, issuer = pair.partition("=")
-        if provider not in WITHOUT_ISSUER or not issuer:
+        if provider not in OTHERS or not issuer:
             raise TroubleError(f"--issuer takes openid=…, saml=… or ldap=…, not {pair!r}.")
-        found[provider] = issuer
-    return found
+        configured[provider] = issuer
+    return found | configured
 
 
 async def read(file: Path, creds_key: bytes, issuers: Mapping[str, str]) -> AsyncIterator[Reading]:
@@ -153,17 +157,21 @@ def _backup_codes(document: Mapping[str, Any], notes: list[str]) -> tuple[str, .
     return kept
 
 
-def _identities(document: Mapping[str, Any], issuers: Mapping[str, str], notes: list[str]) -> tuple[tuple[str, str], ...]:
+def _identities(document: Mapping[str, Any], issuers: Mapping[str, str], notes: list[str]) -> tuple[Identity, ...]:
     found = []
-    for provider in PROVIDERS:
+    for provider in issuers:
         subject = document.get(f"{provider}Id")
         if not isinstance(subject, str) or not subject:
             continue
-        issuer = (_text(document, "openidIssuer") if provider == "openid" else "") or issuers.get(provider, "")
+        issuer = issuers[provider]
+        stored = _text(document, "openidIssuer") if provider == "openid" else ""
+        # The original takes slashes off the end; the provider, and so this server, may write one.
+        if stored and stored != issuer.rstrip("/"):
+            issuer = stored
         if not issuer:
             notes.append(f"its {provider} identity was left behind: name the issuer with --issuer {provider}=…")
             continue
-        found.append((issuer, subject))
+        found.append(Identity(provider, issuer, subject, _text(document, "email") or None))
     return tuple(found)
 
 

@@ -73,7 +73,7 @@ async def librechat(desk: Desk, file: Path, issuers: tuple[str, ...], *, dry_run
 
     With CREDS_KEY as LibreChat had it, second factors move along. Account ids stay.
     """
-    readings = from_librechat.read(file, desk.services.keys.creds_key, from_librechat.issuers_given(issuers))
+    readings = from_librechat.read(file, desk.services.keys.creds_key, from_librechat.issuers(desk.settings, issuers))
     report = await _move_in(desk, readings, "librechat", is_rehearsal=dry_run)
     report.remarks.append("Sessions are not in the export: everyone signs in once more.")
     return report.answer()

@@ -22,6 +22,9 @@ from ostiary.observability.logging import log, request_id
 BODY_SECONDS = 15
 KEY_MEMBERS = ("publicKey", "sharedKey")
 VAULT_PATHS = ("/api/cipher", "/api/collection", "/api/user/email", "/api/user/password")
+SAML_PATHS = frozenset({"/oauth/saml/callback", "/api/admin/oauth/saml/callback"})
+MAX_SAML_BODY = 512 * 1024
+"""256 KB of XML (`federation.saml_xml.MAX_BYTES`) in Base64, in a form: groups by the hundred stand in such answers."""
 DEVICE_COOKIE = "ostiary_device"
 MEETING_PATHS = frozenset({"/api/auth/register", "/api/user/delete"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -117,6 +120,8 @@ class FrontDesk:
         if call.method not in _WITH_BODY:
             return None
         most = self._max_vault_body if call.path.startswith(VAULT_PATHS) else self._max_body
+        if call.path in SAML_PATHS:
+            most = max(most, MAX_SAML_BODY)
         try:
             call.body = await _read_body(headers, receive, most)
         except _TooLargeError:

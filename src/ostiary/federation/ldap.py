@@ -6,7 +6,6 @@ import re
 import secrets
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar
 
 from ostiary.federation.ldap_connections import SUCCESS, Connections, Entry, Exchange, Link, Outcome, TroubleError
 from ostiary.identity.accounts import USER
@@ -16,7 +15,6 @@ from ostiary.identity.refusals import DirectoryRefused, GroupRefused
 from ostiary.settings import Directory
 from ostiary.settings.directory import DN_PLACE, PLACE
 
-MOST_IDENTIFIER = 320
 MOST_PASSWORD = 1024
 MOST_TEXT = 256
 MOST_EMAIL, MOST_LOCAL_PART = 254, 64
@@ -51,7 +49,7 @@ _USUAL_ATTRIBUTES = ("displayName", "mail", "uid", "cn", "name", "commonname", "
 class LdapDirectory:
     """The directory that replaces local passwords."""
 
-    name: ClassVar[str] = "ldap"
+    name = "ldap"
 
     def __init__(self, settings: Directory) -> None:
         self._settings = settings
@@ -204,7 +202,7 @@ def same_name(name: str) -> str:
 
 def _checked_form(identifier: str, password: str) -> bytes:
     """The password's bytes. A directory takes an empty password for "anonymous" and says yes (RFC 4513 section 5.1.2)."""
-    if not identifier.strip() or len(identifier) > MOST_IDENTIFIER or "\0" in identifier or "\0" in password:
+    if not identifier.strip() or "\0" in identifier or "\0" in password:
         raise DirectoryRefused("malformed")
     if not any(character.isprintable() and not character.isspace() for character in password):
         raise DirectoryRefused("empty_password")

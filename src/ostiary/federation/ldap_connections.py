@@ -30,7 +30,7 @@ REST = 2_000_000
 IDLE_SECONDS = 60
 """Shorter than firewalls forget a silent connection."""
 WAITING_PER_CONNECTION = 8
-_SCOPES = {"entry": ldap3.BASE, "subtree": ldap3.SUBTREE}
+_SCOPES: dict[str, Literal["BASE", "SUBTREE"]] = {"entry": "BASE", "subtree": "SUBTREE"}
 
 Kind = Literal["service", "person"]
 """Whose name a connection is bound in: the service that searches, or whoever was checked last."""

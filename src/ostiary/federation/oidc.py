@@ -16,6 +16,7 @@ from ostiary.federation.id_tokens import ALGORITHMS, Expected, KeySet
 from ostiary.federation.oauth2 import challenge_of, code_of, object_of
 from ostiary.federation.presets import OpenIDPreset
 from ostiary.federation.profiles import subject_of, text_of
+from ostiary.federation.token_cache import TokenCache
 from ostiary.federation.transport import Shared, Transport
 from ostiary.identity.context import micros
 from ostiary.identity.federated import Assertion
@@ -77,6 +78,8 @@ class OpenIDProvider:
         self.may_create = may_create
         self.settings = settings
         self.client_id = registration.client_id
+        self.tokens = TokenCache(clock)
+        """Tokens for other services that came from this one."""
         self._preset = preset
         self._registration = registration
         self._transport = transport

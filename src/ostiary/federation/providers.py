@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ostiary.federation import presets
+from ostiary.federation.apple import AppleSecret
 from ostiary.federation.flows import Flow
 from ostiary.federation.ldap import LdapDirectory
+from ostiary.federation.oauth2 import OAuth2Provider
+from ostiary.federation.oidc import OpenIDProvider, Registration
 from ostiary.federation.saml import SamlProvider
+from ostiary.federation.transport import Transport
 from ostiary.identity.federated import Assertion, Directory
-from ostiary.settings import OpenID, Settings
+from ostiary.settings import Discord, Facebook, GitHub, OpenID, Settings
 
 
 class RedirectProvider(Protocol):
@@ -59,6 +64,43 @@ def build_federation(settings: Settings, clock: Callable[[], int]) -> Federation
     `clock` is the services' (microseconds): the only one that times in assertions are held against.
     """
     federation = Federation(directory=LdapDirectory(settings.directory) if settings.directory.is_configured else None)
-    if settings.policy.allow_social_login and settings.saml.is_configured:
-        federation.redirect["saml"] = SamlProvider(settings, clock)
+    if settings.policy.allow_social_login:
+        for provider in (*_oauth2(settings), *_openid(settings, clock)):
+            federation.redirect[provider.name] = provider
+        if settings.saml.is_configured:
+            federation.redirect["saml"] = SamlProvider(settings, clock)
     return federation
+
+
+def _oauth2(settings: Settings) -> Iterator[RedirectProvider]:
+    may_create = settings.policy.allow_social_registration
+    github = settings.github
+    found: tuple[tuple[presets.OAuth2Preset, Discord | Facebook | GitHub], ...] = (
+        (presets.DISCORD, settings.discord),
+        (presets.FACEBOOK, settings.facebook),
+        (presets.github_enterprise(github.enterprise_url) if github.enterprise_url else presets.GITHUB, github),
+    )
+    for preset, group in found:
+        if group.is_configured:
+            line = _line(settings, agent=github.user_agent if group is github else "")
+            yield OAuth2Provider(preset, group.client_id, group.client_secret.get_secret_value(), line, may_create=may_create)
+
+
+def _openid(settings: Settings, clock: Callable[[], int]) -> Iterator[RedirectProvider]:
+    may_create = settings.policy.allow_social_registration
+    if settings.google.is_configured:
+        known = Registration(settings.google.client_id, settings.google.client_secret.get_secret_value)
+        yield OpenIDProvider(presets.GOOGLE, known, OpenID(), _line(settings), clock, may_create=may_create)
+    if settings.apple.is_configured:
+        known = Registration(settings.apple.client_id, AppleSecret(settings.apple, clock), is_secret_posted=True)
+        yield OpenIDProvider(presets.APPLE, known, OpenID(), _line(settings), clock, may_create=may_create)
+    for name, group in {"openid": settings.openid, **settings.openid_others}.items():
+        if group.is_configured:
+            known = Registration(group.client_id, group.client_secret.get_secret_value, is_secret_posted=group.generate_nonce)
+            line = _line(settings, allow_http=group.allow_http)
+            yield OpenIDProvider(presets.openid(group, name), known, group, line, clock, may_create=group.allow_registration)
+
+
+def _line(settings: Settings, *, allow_http: bool = False, agent: str = "") -> Transport:
+    shared = settings.federation
+    return Transport(shared.timeout, proxy=shared.proxy, allow_http=allow_http, agent=agent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import re
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
@@ -24,11 +25,14 @@ from ostiary.settings import Settings
 NAME = "saml"
 POST_BINDING = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 EMAIL_FORMAT = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
+ADMIN_CALLBACK_PATH = "/api/admin/oauth/saml/callback"
 UNSOLICITED = "unsolicited"
 """In a flow's memory: it began at the identity provider, so there is no request to answer."""
 MAIL_NAMES = ("email", "mail", "urn:oid:0.9.2342.19200300.100.1.3")
 LONGEST_ADDRESS = 2048
 MAX_BASE64 = saml_xml.MAX_BYTES * 3 // 2
+
+_ADDRESS = re.compile(r"(?=.{3,254}\Z)[^@\s]+@[^@\s]+")
 
 Attributes = Mapping[str, tuple[str, ...]]
 
@@ -42,15 +46,16 @@ class SamlProvider:
         self._settings = settings.saml
         self._certificates = settings.saml.certificates
         self._clock = clock
-        self.label = settings.saml.button_label
+        self.label = settings.saml.button_label or "SAML"
         self.may_create = settings.saml.registration
         self.allows_unsolicited = settings.saml.idp_initiated
         """Whether a response may come without a flow, from a browser that the identity provider sent here by itself."""
         self.consumer = settings.saml.assertion_consumer(settings.server.public_server_url)
+        self._admin_consumer = f"{settings.server.public_server_url}{ADMIN_CALLBACK_PATH}"
 
     async def start(self, flow: Flow) -> str:
         """The identity provider's address with our request; RelayState is the flow's state and nothing else."""
-        request = _deflated(self._request(request_id(flow)))
+        request = _deflated(self._request(flow))
         query = urlencode({"SAMLRequest": b64encode(request).decode(), "RelayState": flow.state})
         address = self._settings.entry_point.partition("#")[0]
         return f"{address}{'&' if urlsplit(address).query else '?'}{query}"
@@ -62,7 +67,7 @@ class SamlProvider:
             raise FederationRefused("saml:unsolicited")
         expected = Expected(
             audience=self._settings.issuer,
-            consumer=self.consumer,
+            consumer=self._consumer_of(flow),
             issuer=self._settings.idp_issuer,
             request_id=None if is_unsolicited else request_id(flow),
             now=self._clock(),
@@ -90,25 +95,35 @@ class SamlProvider:
             },
         )
         etree.SubElement(service, f"{{{METADATA}}}NameIDFormat").text = EMAIL_FORMAT
-        etree.SubElement(
-            service,
-            f"{{{METADATA}}}AssertionConsumerService",
-            {"Binding": POST_BINDING, "Location": self.consumer, "index": "0", "isDefault": "true"},
-        )
+        for index, address in enumerate((self.consumer, self._admin_consumer)):
+            etree.SubElement(
+                service,
+                f"{{{METADATA}}}AssertionConsumerService",
+                {
+                    "Binding": POST_BINDING,
+                    "Location": address,
+                    "index": str(index),
+                    "isDefault": "true" if index == 0 else "false",
+                },
+            )
         return etree.tostring(descriptor, xml_declaration=True, encoding="UTF-8", pretty_print=True)
 
-    def _request(self, identifier: str) -> bytes:
+    def _consumer_of(self, flow: Flow) -> str:
+        """The administration panel's cookie is sent to its own paths alone, so its answers must come there."""
+        return self._admin_consumer if flow.is_admin else self.consumer
+
+    def _request(self, flow: Flow) -> bytes:
         """An AuthnRequest. No RequestedAuthnContext: with one, Entra and AD FS refuse people who came by a passkey."""
         issued = datetime.fromtimestamp(self._clock() // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         request = etree.Element(
             f"{{{PROTOCOL}}}AuthnRequest",
             {
-                "ID": identifier,
+                "ID": request_id(flow),
                 "Version": "2.0",
                 "IssueInstant": issued,
                 "Destination": self._settings.entry_point,
                 "ProtocolBinding": POST_BINDING,
-                "AssertionConsumerServiceURL": self.consumer,
+                "AssertionConsumerServiceURL": self._consumer_of(flow),
             },
             nsmap={"samlp": PROTOCOL, "saml": SAML},
         )
@@ -126,8 +141,10 @@ class SamlProvider:
     def _person(self, subject: Subject, attributes: Attributes) -> Assertion:
         names = self._settings
         email = _first(attributes, names.email_claim, *MAIL_NAMES)
-        if email is None and subject.name_id_format == EMAIL_FORMAT and "@" in subject.name_id:
+        if email is None and subject.name_id_format == EMAIL_FORMAT:
             email = subject.name_id
+        if email is not None and not _ADDRESS.fullmatch(email):
+            email = None
         given = _first(attributes, names.given_name_claim, "given_name")
         family = _first(attributes, names.family_name_claim, "family_name")
         username = _joined(attributes, names.username_claim, "username")

@@ -40,6 +40,11 @@ _pending = Query(
         challenges.c.failures < MOST_FAILURES,
     ),
 )
+_hold = Statement(
+    update(challenges)
+    .where(challenges.c.id == bindparam("b_id"), challenges.c.failures < MOST_FAILURES)
+    .values(failures=challenges.c.failures),
+)
 _take = Statement(delete(challenges).where(challenges.c.id == bindparam("b_id"), challenges.c.failures < MOST_FAILURES))
 _fail = Statement(
     update(challenges).where(challenges.c.id == bindparam("b_id")).values(failures=challenges.c.failures + 1),
@@ -73,6 +78,11 @@ async def open_challenge(
 async def pending(ctx: Context, token_hash: TokenHash) -> Challenge | None:
     """The challenge that this token answers, if it still can be answered."""
     return await ctx.db.one(_pending, token_hash=token_hash, now=ctx.now)
+
+
+async def hold(ctx: Context, challenge: Challenge) -> bool:
+    """Keep it as it is until this unit ends: answers wait for one another. False when it can be answered no more."""
+    return await ctx.db.run(_hold, b_id=challenge.id) == 1
 
 
 async def take(ctx: Context, challenge: Challenge) -> bool:

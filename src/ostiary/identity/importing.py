@@ -1,8 +1,4 @@
-"""Moving in: accounts of another server, in this core's terms. They go on signing in with what they had.
-
-A federated identity is a credential of the kind `federated` whose identifier is `issuer|subject`, the two exactly as the
-provider writes them.
-"""
+"""Moving in: accounts of another server, in this core's terms. They go on signing in with what they had."""
 
 from __future__ import annotations
 
@@ -17,6 +13,7 @@ from ostiary.crypto.passwords import IMPORTED
 from ostiary.identity import accounts, audit, backup_codes, credentials, factors, passwords, policy, public_keys, sessions, totp
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context, micros, new_id
+from ostiary.identity.federated import Config as Identity
 from ostiary.identity.public_keys import Parameters
 from ostiary.identity.refusals import AddressTaken
 from ostiary.identity.sessions import Session
@@ -64,8 +61,7 @@ class Newcomer:
     totp_secret: str | None = None
     backup_codes: tuple[str, ...] = ()
     """SHA-256 of each, hex; the unspent ones alone."""
-    identities: tuple[tuple[str, str], ...] = ()
-    """Issuer and subject."""
+    identities: tuple[Identity, ...] = ()
     tokens: tuple[OldToken, ...] = ()
     ciphers: tuple[Mapping[str, Any], ...] = ()
     collections: tuple[Mapping[str, Any], ...] = ()
@@ -77,11 +73,6 @@ class Company:
 
     emails: set[str] = field(default_factory=set)
     identities: set[str] = field(default_factory=set)
-
-
-def identifier(issuer: str, subject: str) -> str:
-    """How a federated identity is found."""
-    return f"{issuer}|{subject}"
 
 
 async def is_here(ctx: Context, newcomer: Newcomer) -> bool:
@@ -98,7 +89,7 @@ async def obstacle(ctx: Context, newcomer: Newcomer, company: Company) -> str | 
         return "an account here has that address already"
     if not policy.allows_domain(ctx, email):
         return "addresses of that domain may not have accounts here (OSTIARY_ALLOWED_DOMAINS)"
-    found = {identifier(*pair) for pair in newcomer.identities}
+    found = {_identifier(each) for each in newcomer.identities}
     for each in found:
         if each in company.identities or await credentials.by_identifier(ctx, credentials.FEDERATED, each) is not None:
             return "another account has the same identity at a provider"
@@ -137,8 +128,9 @@ async def _store_credentials(ctx: Context, account: Account, newcomer: Newcomer)
         hint = public_keys.seal_hint(ctx, account.id, newcomer.key.hint)
         stored = public_keys.Config(newcomer.key.public_key, newcomer.key.parameters, hint)
         await credentials.add(ctx, account.id, credentials.PUBLIC_KEY, public_keys.encoded(stored))
-    for issuer, subject in newcomer.identities:
-        await credentials.add(ctx, account.id, credentials.FEDERATED, "{}", identifier(issuer, subject))
+    for each in newcomer.identities:
+        encoded = msgspec.json.encode(each).decode()
+        await credentials.add(ctx, account.id, credentials.FEDERATED, encoded, _identifier(each))
 
 
 async def _store_factors(ctx: Context, account: Account, newcomer: Newcomer) -> None:
@@ -153,6 +145,10 @@ async def _store_factors(ctx: Context, account: Account, newcomer: Newcomer) -> 
             for digest in dict.fromkeys(newcomer.backup_codes)
         ]
     await ctx.db.run_many(factors.insert_row, [{**row, "confirmed_at": ctx.now} for row in rows])
+
+
+def _identifier(identity: Identity) -> str:
+    return f"{identity.issuer}|{identity.subject}"
 
 
 def _session(ctx: Context, account: Account, moved: OldToken) -> dict[str, Any]:

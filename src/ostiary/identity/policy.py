@@ -9,9 +9,11 @@ def domain_of(email: str) -> str:
     """What follows the last `@`, lower-case, international labels in their ASCII form."""
     domain = email.rpartition("@")[2].strip().lower()
     try:
-        return domain.encode("idna").decode("ascii")
+        ascii_form = domain.encode("idna").decode("ascii")
     except UnicodeError:
         return domain
+    # Python's IDNA of 2003 writes `faß.example` as `fass.example`, which is somebody else's name today (RFC 5891).
+    return ascii_form if ascii_form.encode().decode("idna") == domain or domain.isascii() else domain
 
 
 def allows_domain(ctx: Context, email: str) -> bool:

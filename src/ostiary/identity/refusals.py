@@ -49,7 +49,6 @@ class DirectoryUnavailable(Refusal):
     """The directory cannot be asked now: out of reach, too slow, or not set up for us."""
 
     code = "directory_unavailable"
-    retry_after = 2
 
 
 class LastWayIn(Refusal):

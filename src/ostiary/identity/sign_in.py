@@ -104,6 +104,9 @@ async def answer(ctx: Context, challenge_hash: TokenHash, proof: FactorProof, en
         raise ChallengeGone
     account = candidate.account
     _check_policy(ctx, candidate)
+    # Answers to one challenge take turns: a code must not be spent on a challenge that another answer has just ended.
+    if not await challenges.hold(ctx, challenge):
+        raise ChallengeGone
     try:
         method, step = await totp.consume(ctx, account, proof)
     except (CodeRefused, FactorAbsent) as refusal:

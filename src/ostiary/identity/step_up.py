@@ -10,15 +10,15 @@ from ostiary.identity.sessions import Principal
 
 
 async def require_code(ctx: Context, who: Principal, proof: FactorProof | None) -> None:
-    """Spend a code if the account has a factor; nothing otherwise.
+    """Spend a code if the account has a factor; nothing otherwise. The account is held: nobody gives it a factor meanwhile.
 
-    Raises CodeMissing, CodeRefused, FactorLocked, Throttled, FactorUnreadable.
+    Raises CodeMissing, CodeRefused, FactorLocked, Throttled, FactorUnreadable, SessionGone.
     """
-    if not who.account.has_factor:
-        return
-    if proof is None:
+    if who.account.has_factor and proof is None:
         raise CodeMissing
-    await _consume(ctx, who, proof)
+    await accounts.hold(ctx, who.account)
+    if who.account.has_factor and proof is not None:
+        await _consume(ctx, who, proof)
 
 
 async def check_live_code(ctx: Context, who: Principal, proof: FactorProof) -> None:
@@ -26,7 +26,7 @@ async def check_live_code(ctx: Context, who: Principal, proof: FactorProof) -> N
     if not who.account.has_factor:
         raise FactorAbsent
     step = await _consume(ctx, who, proof)
-    if step:
+    if step and step != who.session.last_step:
         await sessions.note_step(ctx, who.session, step)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, delete, update
 
 from ostiary.crypto import otp
 from ostiary.crypto.sealing import SealBrokenError
-from ostiary.identity import audit, backup_codes, factors, sessions
+from ostiary.identity import accounts, audit, backup_codes, factors, sessions
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.factors import AnyCode, BackupCode, Enrolment, FactorProof, TOTPCode
@@ -23,6 +23,17 @@ _accept_step = Statement(
     update(table)
     .where(table.c.id == bindparam("b_id"), table.c.last_step < bindparam("step"))
     .values(last_step=bindparam("step"), last_used_at=bindparam("now")),
+)
+
+_promote = Statement(
+    update(table)
+    .where(table.c.id == bindparam("b_id"), table.c.kind == factors.TOTP_PENDING)
+    .values(kind=factors.TOTP, confirmed_at=bindparam("now")),
+)
+_delete_earlier = Statement(
+    delete(table).where(
+        table.c.account_id == bindparam("b_account_id"), table.c.kind == factors.TOTP, table.c.id != bindparam("b_id")
+    ),
 )
 
 
@@ -75,8 +86,12 @@ async def check_pending(ctx: Context, account: Account, enrolment: Enrolment, co
 
 
 async def confirm(ctx: Context, account: Account, enrolment: Enrolment, code: str) -> int:
-    """Make the pending enrolment live, in place of an earlier one; the step that confirmed it. Raises CodeRefused."""
+    """Make the pending enrolment live, in place of an earlier one; the step that confirmed it.
+
+    Raises CodeRefused, Throttled; SessionGone or FactorAbsent when another confirmation or enrolment was quicker.
+    """
     step = await check_pending(ctx, account, enrolment, code)
+    await accounts.hold(ctx, account)
     await _make_live(ctx, account, enrolment, step)
     return step
 
@@ -105,16 +120,10 @@ async def enroll(ctx: Context, account: Account, secret: str, codes: list[str], 
 
 async def _make_live(ctx: Context, account: Account, enrolment: Enrolment, step: int) -> None:
     pending_codes = await factors.of_kind(ctx, account.id, factors.BACKUP_CODE_PENDING)
-    await ctx.db.run(factors.delete_kind, b_account_id=account.id, b_kind=factors.TOTP)
-    promoted = await ctx.db.run(
-        factors.promote_kind,
-        b_account_id=account.id,
-        b_kind=factors.TOTP_PENDING,
-        new_kind=factors.TOTP,
-        now=ctx.now,
-    )
-    if not promoted:
+    # This very enrolment or none, and before anything is deleted: a refusal keeps what was written.
+    if not await ctx.db.run(_promote, b_id=enrolment.id, now=ctx.now):
         raise FactorAbsent
+    await ctx.db.run(_delete_earlier, b_account_id=account.id, b_id=enrolment.id)
     await ctx.db.run(_accept_step, b_id=enrolment.id, step=step, now=ctx.now)
     if pending_codes:
         await ctx.db.run(factors.delete_kind, b_account_id=account.id, b_kind=factors.BACKUP_CODE)

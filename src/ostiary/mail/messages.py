@@ -40,6 +40,8 @@ SUBJECTS = {
     "two_factor_enabled": "Two-factor authentication was switched on",
     "two_factor_disabled": "Two-factor authentication was switched off",
     "backup_code_used": "A backup code was used to sign in",
+    "identity_linked": "Another way into your {title} account",
+    "identity_unlinked": "A way into your {title} account was removed",
     "refresh_reused": "A session of yours was ended",
     "test": "{title} can send mail",
 }

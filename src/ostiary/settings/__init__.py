@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,7 @@ class Settings(BaseModel):
             found.append("OSTIARY_REVEAL_ACCOUNTS=true tells strangers who has an account here")
         if self.server.host not in LOOPBACK_HOSTS and not self.server.client_url:
             found.append("DOMAIN_CLIENT is not set: links in mails will name the listening address")
-        return [*found, *self.directory.warnings()]
+        return [*found, *self.directory.warnings(), *self.saml.warnings(datetime.now(UTC))]
 
     def _secrets_complaints(self) -> Iterator[str]:
         given = {

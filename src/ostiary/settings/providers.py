@@ -33,6 +33,9 @@ class Federation(Group):
         gt=timedelta(0),
         le=timedelta(seconds=10),
     )
+    admin_panel_url: Origin = setting(
+        "http://localhost:3000", "ADMIN_PANEL_URL", about="the administration panel that /api/admin/oauth sends browsers back to"
+    )
     graph_scopes: Names = setting(
         ("User.Read", "Files.Read", "Files.Read.All", "Sites.Read.All"),
         "OSTIARY_GRAPH_SCOPES",

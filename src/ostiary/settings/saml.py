@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from ostiary.settings.reading import Flag, Group, Seconds, setting
 CALLBACK_PATH = "/oauth/saml/callback"
 MAX_SKEW = timedelta(seconds=60)
 MIN_RSA_BITS = 2048
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _BARE_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{100,}={0,2}")
 _PEM_HEADER = "-----BEGIN CERTIFICATE-----"
 
@@ -101,6 +102,14 @@ class Saml(Group):
         if self.clock_skew > MAX_SKEW:
             yield "OSTIARY_SAML_CLOCK_SKEW above 60 seconds would keep old assertions alive. Let NTP set the clocks, and use 30"
         yield from self._certificate_complaints()
+
+    def warnings(self, now: datetime) -> Iterator[str]:
+        """What an operator should know although it works."""
+        entry = urlsplit(self.entry_point)
+        if entry.scheme == "http" and entry.hostname not in LOOPBACK_HOSTS:
+            yield "SAML_ENTRY_POINT is plain http: whoever sits between can show people another sign-in page. Use https"
+        if any(certificate.not_valid_after_utc < now for certificate in self.certificates):
+            yield "SAML_CERT has expired. Its key is trusted on, but the identity provider may have changed it: compare"
 
     def _certificate_complaints(self) -> Iterator[str]:
         try:

@@ -98,7 +98,7 @@ class Authenticator:
 
 def browser(house: House, address: str = "127.0.0.1", **headers: str) -> Browser:
     """A fresh browser at this address."""
-    return Browser(house.client_at(address, **headers))
+    return Browser(house.client_at(address, **{name.replace("_", "-"): value for name, value in headers.items()}))
 
 
 async def signed_in(house: House, email: str = EMAIL, address: str = "127.0.0.1") -> Browser:

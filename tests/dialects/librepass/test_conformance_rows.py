@@ -220,7 +220,9 @@ async def test_s_16_the_bearer_decides(house: House, path: str) -> None:
     assert await status(authorization=f"Bearer {someone.token}") == 400
     assert await status(authorization=someone.token) == 400
     bare = {"Authorization": someone.token}
-    assert (await house.client.request("DELETE", "/api/user/delete", json={"sharedKey": await someone.shared_key()}, headers=bare)).status_code == 200
+    assert (
+        await house.client.request("DELETE", "/api/user/delete", json={"sharedKey": await someone.shared_key()}, headers=bare)
+    ).status_code == 200
 
 
 async def test_s_18_a_password_change_kills_every_token(house: House) -> None:
@@ -294,5 +296,3 @@ async def test_a_taken_address_gets_the_same_answer_where_its_owner_gets_a_mail(
     assert (answer.status_code, answer.content) == (201, b"{}")
     assert refused(await thief.login()) == SHARED_SECRET
     assert (await someone.login()).status_code == 200
-
-

@@ -160,7 +160,12 @@ async def test_an_unknown_address_gets_the_answer_of_a_wrong_key(house: House) -
 
     known = await someone.login(sharedKey=wrong)
     unknown = await someone.login(email="nobody@example.com", sharedKey=wrong)
-    password_account = {"name": "Somebody", "email": "p@example.com", "password": "password123", "confirm_password": "password123"}
+    password_account = {
+        "name": "Somebody",
+        "email": "p@example.com",
+        "password": "password123",
+        "confirm_password": "password123",
+    }
     await house.client.post("/api/auth/register", json=password_account)
     keyless = await someone.login(email="p@example.com", sharedKey=wrong)
 

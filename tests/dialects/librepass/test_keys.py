@@ -56,10 +56,13 @@ def test_the_list_of_guarded_calls_is_whole(house: House) -> None:
         (method, route.path)
         for route in wire.app.routes
         for method in route.methods
-        if route.path.startswith(("/api/user", "/api/cipher", "/api/collection", "/api/auth/sessions")) and route.path not in mail_links
+        if route.path.startswith(("/api/user", "/api/cipher", "/api/collection", "/api/auth/sessions"))
+        and route.path not in mail_links
     }
 
-    listed = {(method, path.partition("?")[0].replace("7d8f4a3e-0000-4000-8000-000000000000", "{id}")) for method, path in EVERYWHERE}
+    listed = {
+        (method, path.partition("?")[0].replace("7d8f4a3e-0000-4000-8000-000000000000", "{id}")) for method, path in EVERYWHERE
+    }
     assert listed == served
 
 

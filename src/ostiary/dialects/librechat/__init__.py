@@ -5,7 +5,19 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from ostiary.dialects.http import Call, json_response, text_response
-from ostiary.dialects.librechat import admin, auth, config, errors, oauth, recovery, two_factor, user
+from ostiary.dialects.librechat import (
+    admin,
+    auth,
+    config,
+    errors,
+    federated_sessions,
+    identities,
+    oauth,
+    recovery,
+    saml,
+    two_factor,
+    user,
+)
 from ostiary.dialects.librechat import documents as doc
 from ostiary.dialects.wire import Wire
 from ostiary.identity.refusals import Refusal
@@ -16,8 +28,10 @@ class LibreChat(Wire):
 
     name = "librechat"
 
-    def __init__(self) -> None:
+    def __init__(self, openid_names: tuple[str, ...] = ()) -> None:
+        """`openid_names` are the OpenID providers beside the one that the original knows."""
         super().__init__()
+        self._providers = (*oauth.PROVIDERS, *openid_names)
         self._auth_routes()
         self._factor_routes()
         self._user_routes()
@@ -213,41 +227,87 @@ class LibreChat(Wire):
         )
 
     def _federated_routes(self) -> None:
-        moved = doc.answers({302: doc.MOVED}, 429)
+        moved = doc.answers({302: doc.MOVED}, 403, 429)
+        for provider in self._providers:
+            begin, back = f"/oauth/{provider}", f"/oauth/{provider}/callback"
+            method = "POST" if provider in oauth.POSTED else "GET"
+            self.route("GET", begin, oauth.start, summary=f"Sign in with {provider}", answers=moved, is_harmless=False)
+            self.route(method, back, oauth.callback, summary=f"Return from {provider}", answers=moved, is_harmless=False)
         for provider in oauth.PROVIDERS:
-            method = "POST" if provider in ("apple", "saml") else "GET"
-            self.route("GET", f"/oauth/{provider}", oauth.start_or_return, summary=f"Sign in with {provider}", answers=moved)
-            self.route(
-                method,
-                f"/oauth/{provider}/callback",
-                oauth.start_or_return,
-                summary=f"Return from {provider}",
-                answers=moved,
-            )
             self.route("GET", f"/api/auth/{provider}", oauth.documented_start, summary=f"To /oauth/{provider}", answers=moved)
+        self.route("GET", "/oauth/error", oauth.error, summary="A failed sign-in elsewhere", answers=moved)
+        self.route(
+            "GET",
+            "/oauth/saml/metadata",
+            saml.metadata,
+            summary="Our SAML metadata",
+            answers=doc.answers({200: doc.METADATA}, 404),
+        )
+        for provider in ("openid", *self._providers[len(oauth.PROVIDERS) :]):
+            self.route(
+                "POST",
+                f"/oauth/{provider}/backchannel-logout",
+                federated_sessions.backchannel_logout,
+                summary=f"{provider} ends sessions",
+                body=doc.ANY_BODY,
+                answers=doc.answers({200: doc.EMPTY, 400: doc.ANY_OBJECT}, 404),
+            )
+        self.route(
+            "GET",
+            "/api/auth/graph-token",
+            federated_sessions.graph_token,
+            summary="A Microsoft Graph token",
+            query={"scopes": {"type": "string"}},
+            answers=doc.answers({200: doc.GRAPH_TOKEN}, 400, 401, 403, 500),
+        )
+        self._identity_routes()
+        self._admin_routes()
+
+    def _identity_routes(self) -> None:
+        self.route(
+            "GET",
+            "/api/user/identities",
+            identities.listed,
+            summary="The owner's identities elsewhere",
+            answers=doc.answers({200: doc.ANY_OBJECT}, 401),
+        )
+        self.route(
+            "POST",
+            "/api/user/identities/{name}",
+            identities.begin,
+            summary="Link one: where to send the browser",
+            body=doc.CODE,
+            answers=doc.answers({200: doc.object_of(url={"type": "string"})}, 400, 401, 403, 404, 429),
+        )
+        self.route(
+            "DELETE",
+            "/api/user/identities/{name}",
+            identities.unlink,
+            summary="Unlink one",
+            body=doc.CODE,
+            answers=doc.answers({200: doc.MESSAGE}, 400, 401, 403, 404, 409, 429),
+        )
+
+    def _admin_routes(self) -> None:
+        for provider in oauth.PROVIDERS:
+            method = "POST" if provider in oauth.POSTED else "GET"
             self.route(
                 "GET",
                 f"/api/admin/oauth/{provider}",
                 admin.provider_start,
                 summary=f"Administrators with {provider}",
-                answers=doc.answers({404: doc.ADMIN_ERROR}),
+                query={"code_challenge": {"type": "string"}},
+                answers=doc.answers({302: doc.MOVED, 404: doc.ADMIN_ERROR}, 403, 429),
+                is_harmless=False,
             )
             self.route(
                 method,
                 f"/api/admin/oauth/{provider}/callback",
-                admin.provider_start,
+                admin.provider_return,
                 summary=f"Return from {provider}",
-                answers=doc.answers({404: doc.ADMIN_ERROR}),
+                answers=doc.answers({302: doc.MOVED, 404: doc.ADMIN_ERROR}, 403, 429),
+                is_harmless=False,
             )
-        self.route("GET", "/oauth/error", oauth.error, summary="A failed sign-in elsewhere", answers=moved)
-        self.route(
-            "GET",
-            "/api/auth/graph-token",
-            oauth.graph_token,
-            summary="A Microsoft Graph token",
-            query={"scopes": {"type": "string"}},
-            answers=doc.answers({}, 401, 403),
-        )
         self.route(
             "POST",
             "/api/admin/login/local",

@@ -81,6 +81,11 @@ async def refresh(call: Call) -> Response:
     return json_response({"error": f"{name} configuration not found", "error_code": f"{provider.upper()}_NOT_CONFIGURED"}, 503)
 
 
+async def provider_return(call: Call) -> Response:
+    """No provider is configured."""
+    return await provider_start(call)
+
+
 def _not_configured(provider: str, _call: Call) -> Response:
     name = PROVIDER_NAMES[provider]
     return json_response({"error": f"{name} configuration not found", "error_code": f"{provider.upper()}_NOT_CONFIGURED"}, 404)

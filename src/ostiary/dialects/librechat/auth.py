@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -10,14 +11,14 @@ from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.http import Call, json_response, text_response
-from ostiary.dialects.librechat import deps, schemas, tokens
-from ostiary.dialects.librechat.errors import BearerRefused, FieldsRefused, RefreshMalformed
-from ostiary.identity import accounts, audit, bans, credentials, devices, registration, sessions, sign_in, throttle
+from ostiary.dialects.librechat import deps, federated_sessions, schemas, tokens
+from ostiary.dialects.librechat.errors import BearerRefused, CredentialsMixed, RefreshMalformed
+from ostiary.identity import accounts, audit, bans, credentials, devices, directory, registration, sessions, sign_in, throttle
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
 from ostiary.identity.methods import Verified
 from ostiary.identity.passwords import Password
-from ostiary.identity.refusals import InvitationRefused, MethodClosed, PasswordRefused
+from ostiary.identity.refusals import InvitationRefused, MethodClosed, PasswordRefused, RegistrationClosed
 from ostiary.identity.sessions import BROWSER, SessionRequest
 from ostiary.identity.sign_in import FactorRequired, SignedIn, Ticket
 
@@ -44,9 +45,18 @@ async def login(call: Call) -> Response:
         policy = ctx.settings.policy
         if not (policy.allow_email_login or policy.allow_email_login_override):
             raise MethodClosed
-        email, password = schemas.login_fields(body, ctx.settings)
-        outcome = await sign_in.sign_in(ctx, Password(email, password), ticket(call, secret))
+        outcome = await _first_proof(ctx, body, ticket(call, secret))
     return signed_in(call, ctx, outcome, secret)
+
+
+async def _first_proof(ctx: Context, body: Mapping[str, Any], ticket: Ticket) -> SignedIn | FactorRequired:
+    """A password of ours; with a directory, any name and the password that it knows (section 9)."""
+    their_directory = ctx.services.directory
+    if their_directory is not None:
+        identifier, password = schemas.directory_fields(body)
+        return await directory.sign_in(ctx, their_directory, identifier, password, ticket)
+    email, password = schemas.login_fields(body, ctx.settings)
+    return await sign_in.sign_in(ctx, Password(email, password), ticket)
 
 
 def ticket(call: Call, secret: str) -> Ticket:
@@ -79,8 +89,10 @@ async def register(call: Call) -> Response:
         await deps.limited(call, ctx, ctx.services.rules.register, "registrations", email=body.get("email"))
         await bans.check_address(ctx)
         if any(member in body for member in ("publicKey", "sharedKey")):
-            raise FieldsRefused("A registration has a password or a key, not both.")
+            raise CredentialsMixed
         invitation = _invitation(body.get("token"))
+        if ctx.services.directory is not None:
+            raise RegistrationClosed
         await registration.check_gate(ctx, schemas.text_of(body, "email"), invitation)
         fields = schemas.registration_fields(body, ctx.settings)
         try:
@@ -135,10 +147,13 @@ async def logout(call: Call) -> Response:
             return json_response(
                 {"message": refusal.reason}, 401, tokens.cleared_cookies(call) if call.cookie(tokens.REFRESH) else ()
             )
+        by = await federated_sessions.vouched(ctx, found)
         await _end(ctx, found.account.id, found.session.id)
         if by_cookie is not None and by_cookie[0] == found.account.id and by_cookie[1] != found.session.id:
             await _end(ctx, *by_cookie)
-    return json_response({"message": "Logout successful"}, 200, tokens.cleared_cookies(call))
+    url = await federated_sessions.logout_url(call, by)
+    answer = {"message": "Logout successful"} | ({"redirect": url} if url else {})
+    return json_response(answer, 200, tokens.cleared_cookies(call))
 
 
 async def _session_of_cookie(call: Call, ctx: Context) -> tuple[str, str] | None:
@@ -155,6 +170,7 @@ async def _session_of_cookie(call: Call, ctx: Context) -> tuple[str, str] | None
 
 
 async def _end(ctx: Context, account_id: str, session_id: str) -> None:
+    await federated_sessions.forget(ctx, session_id)
     if await sessions.end_by_id(ctx, account_id, session_id):
         await audit.record(ctx, audit.Event.SIGNED_OUT, account_id, session=session_id)
 

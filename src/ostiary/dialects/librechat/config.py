@@ -53,28 +53,53 @@ def _anonymous(settings: Settings) -> dict[str, Any]:
     policy = settings.policy
     fields: dict[str, Any] = {
         "appTitle": title(settings),
-        "discordLoginEnabled": False,
-        "facebookLoginEnabled": False,
-        "githubLoginEnabled": False,
-        "googleLoginEnabled": False,
-        "appleLoginEnabled": False,
-        "openidLoginEnabled": False,
-        "openidLabel": "Continue with OpenID",
-        "openidAutoRedirect": False,
-        "samlLoginEnabled": False,
+        "discordLoginEnabled": settings.discord.is_configured,
+        "facebookLoginEnabled": settings.facebook.is_configured,
+        "githubLoginEnabled": settings.github.is_configured,
+        "googleLoginEnabled": settings.google.is_configured,
+        "appleLoginEnabled": settings.apple.is_configured,
+        "openidLoginEnabled": settings.openid.is_configured,
+        "openidLabel": settings.openid.label,
+        "openidAutoRedirect": settings.openid.auto_redirect,
+        # The original hides this button where OpenID has one; the routes work all the same.
+        "samlLoginEnabled": settings.saml.is_configured and not settings.openid.is_configured,
         "serverDomain": settings.server.public_server_url,
         "emailLoginEnabled": policy.allow_email_login,
-        "registrationEnabled": policy.allow_registration,
+        "registrationEnabled": policy.allow_registration and not settings.directory.is_configured,
         "socialLoginEnabled": policy.allow_social_login,
         "emailEnabled": settings.mail.is_configured,
         "passwordResetEnabled": policy.allow_password_reset,
-        "minPasswordLength": settings.passwords.min_length,
-        "ldap": {"enabled": False},
+        # The client keeps shorter ones from being sent; a directory's rules are its own.
+        "minPasswordLength": 1 if settings.directory.is_configured else settings.passwords.min_length,
+        "ldap": _ldap(settings),
         "socialLogins": list(SOCIAL_LOGINS),
         "turnstile": {},
     }
+    shown = {
+        "openidImageUrl": settings.openid.image_url,
+        "samlLabel": settings.saml.button_label,
+        "samlImageUrl": settings.saml.image_url,
+        "openidProviders": _further_providers(settings),
+    }
+    fields |= {name: value for name, value in shown.items() if value}
     interface = _interface(settings)
     return fields | ({"interface": interface} if interface else {})
+
+
+def _further_providers(settings: Settings) -> list[dict[str, str]]:
+    """Ours: OpenID providers beside the one that the client knows; `/oauth/<name>` begins a sign-in there."""
+    return [
+        {"name": name, "label": group.label, "imageUrl": group.image_url}
+        for name, group in settings.openid_others.items()
+        if group.is_configured
+    ]
+
+
+def _ldap(settings: Settings) -> dict[str, bool]:
+    directory = settings.directory
+    if not directory.is_configured:
+        return {"enabled": False}
+    return {"enabled": True} | ({"username": True} if directory.shows_username else {})
 
 
 def _interface(settings: Settings) -> dict[str, Any]:
@@ -99,7 +124,7 @@ def _signed_in(settings: Settings, account: Account) -> dict[str, Any]:
         "helpAndFaqURL": "https://librechat.ai",
         "sharedLinksEnabled": False,
         "publicSharedLinksEnabled": False,
-        "openidReuseTokens": False,
+        "openidReuseTokens": settings.openid.reuse_tokens,
         "allowAccountDeletion": settings.policy.allow_account_deletion or account.role == ADMIN,
     }
 

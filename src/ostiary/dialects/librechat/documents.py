@@ -31,6 +31,7 @@ MESSAGE = object_of(message=_TEXT)
 TEXT: Answer = {"description": "Text", "content": {"text/html": {"schema": _TEXT}}}
 TEXT_OR_MESSAGE: Answer = {"description": "Text or JSON", "content": {**TEXT["content"], **MESSAGE["content"]}}
 EMPTY: Answer = {"description": "Nothing", "content": {"application/json": {}}}
+METADATA: Answer = {"description": "SAML metadata", "content": {"application/samlmetadata+xml": {"schema": _TEXT}}}
 MOVED: Answer = {"description": "Redirect", "headers": {"Location": {"schema": _TEXT}}}
 ANY_OBJECT: Answer = {"description": "JSON", "content": {"application/json": {}}}
 ADMIN_ERROR = object_of(error=_TEXT, error_code=_TEXT)
@@ -59,6 +60,7 @@ BACKUP_CODES = object_of(
     backupCodes={"type": "array", "items": _TEXT},
     backupCodesHash={"type": "array", "items": {"type": "object"}},
 )
+GRAPH_TOKEN = object_of(access_token=_TEXT, token_type=_TEXT, expires_in={"type": "integer"}, scope=_TEXT)
 TERMS = object_of(termsAccepted={"type": "boolean"}, termsAcceptedAt={"type": ["string", "null"]})
 
 LOGIN = _fields("email", "password")

@@ -35,6 +35,12 @@ class CredentialsMissing(Refusal):
     code = "credentials_missing"
 
 
+class CredentialsMixed(Refusal):
+    """A registration with a password and a key: nobody guesses which account is meant (contract, "Both wires on one origin")."""
+
+    code = "credentials_mixed"
+
+
 class ForeignOrigin(Refusal):
     """A page of another site asked for something that cookies would answer."""
 
@@ -67,10 +73,14 @@ TABLE: dict[type[Refusal], Words] = {
     FieldsRefused: Words(404),
     TokenMissing: Words(400, "Missing temporary token"),
     CredentialsMissing: Words(404, "Missing credentials"),
+    CredentialsMixed: Words(400, "A registration has a password or a key, not both."),
     ForeignOrigin: Words(403, "Requests from other sites are not accepted."),
     RefreshMalformed: Words(403, "Invalid refresh token", is_plain=True),
     AdminOnly: Words(403, "Forbidden"),
     refusals.ProofRefused: Words(404, "Invalid credentials"),
+    refusals.DirectoryRefused: Words(404, "Invalid username/password"),
+    refusals.GroupRefused: Words(404, "Your account is not in a group that may sign in here."),
+    refusals.DirectoryUnavailable: Words(500, "An unknown error occurred.", is_plain=True),
     refusals.MethodClosed: Words(403, "Email login is not allowed."),
     refusals.AddressUnverified: Words(422, "Email not verified."),
     refusals.Banned: Words(403, "Your account has been temporarily banned due to violations of our service."),
@@ -85,6 +95,8 @@ TABLE: dict[type[Refusal], Words] = {
     refusals.InvitationRefused: Words(400, "Invalid invite token"),
     refusals.DomainRefused: Words(403, "The email address provided cannot be used. Please use a different email address."),
     refusals.ResetClosed: Words(403, "Password reset is not allowed.", is_plain=True),
+    refusals.FederationRefused: Words(400, "auth_failed"),
+    refusals.LastWayIn: Words(409, "Nothing else would let you in: set a password, or link another way first."),
     refusals.DeletionClosed: Words(403, "You do not have permission to delete this account"),
     Refusal: Words(400, "Request refused"),
 }
@@ -94,6 +106,11 @@ _VERIFY = "/api/user/verify"
 _FACTOR = "/api/auth/2fa"
 
 TABLE_AT: dict[str, dict[type[Refusal], Words]] = {
+    "/api/auth/login": {
+        # Only a directory brings these here. Nobody is told that an address is somebody else's (W-49).
+        refusals.FederationRefused: TABLE[refusals.DirectoryRefused],
+        refusals.DomainRefused: Words(404, "Email domain not allowed"),
+    },
     "/api/auth/refresh": {
         refusals.SessionGone: Words(401, "Refresh token expired or not found for this user", is_plain=True),
     },
@@ -137,6 +154,19 @@ REVEALING: dict[str, str] = {
 }
 """With OSTIARY_REVEAL_ACCOUNTS the original's two texts (librechat-wire 5.1)."""
 
+DIRECTORY: dict[str, str] = {
+    "not_at_this_time": "Not Permitted to login at this time",
+    "not_at_this_workstation": "Not permited to logon at this workstation",
+    "password_expired": "Password expired",
+    "account_disabled": "Account disabled",
+    "account_expired": "Account expired",
+    "password_must_change": "User must reset password",
+    "account_locked": "User account locked",
+    "bad_search_base": "Bad search base",
+    "retry_limit": "Exceeded password retry limit, account locked",
+}
+"""What a directory says beyond no (librechat-wire 9, its spelling kept)."""
+
 LIMITED: dict[str, str] = {
     "login.address": "Too many login attempts, please try again after {minutes} minutes.",
     "lockout.account": "Too many login attempts, please try again after {minutes} minutes.",
@@ -155,7 +185,9 @@ def answer(call: Call, refusal: Refusal) -> Response:
         return _limited(refusal)
     words = _words(call, refusal)
     text = words.text if words.text is not None else refusal.reason
-    if isinstance(refusal, refusals.ProofRefused) and call.settings.policy.reveal_accounts:
+    if isinstance(refusal, refusals.DirectoryRefused):
+        text = DIRECTORY.get(refusal.reason, text)
+    elif isinstance(refusal, refusals.ProofRefused) and call.settings.policy.reveal_accounts:
         text = REVEALING.get(refusal.reason, text)
     headers: list[Header] = [(b"retry-after", b"%d" % refusal.retry_after)] if isinstance(refusal, refusals.Busy) else []
     return text_response(text, words.status) if words.is_plain else json_response({"message": text}, words.status, headers)

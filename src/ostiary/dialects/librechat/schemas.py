@@ -52,6 +52,14 @@ def login_fields(body: Mapping[str, Any], settings: Settings) -> tuple[str, str]
     return body["email"], body["password"]
 
 
+def directory_fields(body: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and password for a directory, which has rules of its own: any text (section 9). Raises CredentialsMissing."""
+    identifier, password = body.get("email"), body.get("password")
+    if not isinstance(identifier, str) or not isinstance(password, str) or not identifier or not password:
+        raise CredentialsMissing
+    return identifier, password
+
+
 def registration_fields(body: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Name, username, e-mail and password of a registration, other fields dropped. Raises FieldsRefused."""
     least = settings.passwords.min_length

@@ -14,7 +14,7 @@ from ostiary.dialects.librechat import deps, schemas, tokens
 from ostiary.dialects.librechat.auth import signed_in
 from ostiary.dialects.librechat.config import title
 from ostiary.dialects.librechat.errors import TokenMissing
-from ostiary.identity import backup_codes, bans, notices, sessions, sign_in, step_up, totp
+from ostiary.identity import backup_codes, bans, notices, provider_sessions, sessions, sign_in, step_up, totp
 from ostiary.identity.factors import BackupCode, TOTPCode
 from ostiary.identity.refusals import ChallengeGone, CodeRefused, FactorAbsent
 
@@ -114,4 +114,5 @@ async def verify_temp(call: Call) -> Response:
         if proof is None:
             raise CodeRefused("missing")
         outcome = await sign_in.answer(ctx, challenge_hash, proof)
+        await provider_sessions.hand_over(ctx, challenge_hash.hex(), outcome.session)
     return signed_in(call, ctx, outcome, "")
