@@ -82,6 +82,7 @@ class Provider:
     """Path → what to answer there; None closes the connection."""
     asked: list[Asked] = field(default_factory=list)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -93,6 +94,10 @@ class Provider:
             "OPENID_CLIENT_ID": CLIENT_ID,
             "OPENID_CLIENT_SECRET": CLIENT_SECRET,
         }
+
+    async def stall(self) -> None:
+        """Take the request, and say nothing until the test is over."""
+        await self.closing.wait()
 
     def count(self, path: str) -> int:
         """How often it was asked there."""
@@ -174,7 +179,12 @@ async def provider(clock: Clock) -> AsyncIterator[Provider]:
     """Serve one on a free port."""
     served = Provider(clock)
 
+    handlers: set[asyncio.Task[None]] = set()
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
         try:
             answer = await served.answer(await _read(reader))
             if answer is not None:
@@ -187,14 +197,17 @@ async def provider(clock: Clock) -> AsyncIterator[Provider]:
             pass
         finally:
             writer.close()
+            handlers.discard(task)
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     served.issuer = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield served
     finally:
+        served.closing.set()
         server.close()
         await server.wait_closed()
+        await asyncio.gather(*handlers, return_exceptions=True)
 
 
 async def walk(

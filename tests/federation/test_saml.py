@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 from msgspec.structs import replace as replace_struct
+from msgspec.structs import replace as replace_struct
 
 from ostiary.federation.flows import new_flow
 from ostiary.federation.saml import request_id
@@ -19,6 +20,7 @@ from ostiary.settings import Settings, SettingsError
 from tests.federation.saml_desk import FLOW, believed, provider, refusal, variables
 from tests.federation.saml_forge import AUDIENCE, CONSUMER, PROTOCOL, SAML, Story, moment, signer
 
+ADMIN_CONSUMER = "http://127.0.0.1:3080/api/admin/oauth/saml/callback"
 ADMIN_CONSUMER = "http://127.0.0.1:3080/api/admin/oauth/saml/callback"
 MD = "urn:oasis:names:tc:SAML:2.0:metadata"
 
@@ -71,6 +73,15 @@ def test_the_metadata_says_who_we_are_and_where_to_post() -> None:
     consumers = service.findall(f"{{{MD}}}AssertionConsumerService")
     assert {consumer.get("Binding") for consumer in consumers} == {"urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"}
     assert [consumer.get("Location") for consumer in consumers] == [CONSUMER, ADMIN_CONSUMER]
+
+
+async def test_an_administrators_answer_comes_to_the_panels_own_path() -> None:
+    flow = replace_struct(FLOW, is_admin=True)
+    story = replace(Story(), recipient=ADMIN_CONSUMER, destination=ADMIN_CONSUMER)
+
+    assert (await refusal(story.signed(), flow=flow)).startswith("BELIEVED")
+    assert await refusal(story.signed()) == "destination"
+    assert await refusal(Story().signed(), flow=flow) == "destination"
 
 
 async def test_an_administrators_answer_comes_to_the_panels_own_path() -> None:

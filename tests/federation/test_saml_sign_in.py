@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import zlib
 from base64 import b64decode
@@ -12,9 +13,9 @@ import httpx
 import pytest
 from lxml import etree
 
-from ostiary.identity import audit
+from ostiary.identity import audit, bans
 from tests.conftest import MakeHouse
-from tests.dialects.librechat.browser import Browser, browser, cookies_of, enrolled
+from tests.dialects.librechat.browser import Browser, browser, cookies_of, enrolled, signed_in
 from tests.federation.saml_desk import variables
 from tests.federation.saml_forge import AUDIENCE, CONSUMER, Story, posted
 from tests.house import House
@@ -55,13 +56,19 @@ async def answered(someone: Browser) -> dict[str, str]:
 
 
 async def hand_in(someone: Browser, form: dict[str, str]) -> httpx.Response:
-    return await someone.client.post(CALLBACK, data=form)
+    """Post the form as a browser does from the identity provider's page."""
+    headers = {"Origin": "https://idp.example.org", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    return await someone.client.post(CALLBACK, data=form, headers=headers)
 
 
 async def begun(someone: Browser) -> tuple[str, str]:
     """Start, and read what a hostile provider would: the request's id, and RelayState."""
-    started = await someone.get("/oauth/saml")
-    query = parse_qs(urlsplit(started.headers["location"]).query)
+    return request_in((await someone.get("/oauth/saml")).headers["location"])
+
+
+def request_in(address: str) -> tuple[str, str]:
+    """The id and the RelayState in an address that the browser is sent to."""
+    query = parse_qs(urlsplit(address).query)
     request = etree.fromstring(zlib.decompress(b64decode(query["SAMLRequest"][0]), -15))
     return request.get("ID") or "", query["RelayState"][0]
 
@@ -176,6 +183,15 @@ class TestBegunThere:
         assert (await hand_in(browser(house), form)).headers["location"] == HOME
         assert refused(await hand_in(browser(house), form))
 
+    async def test_of_twenty_at_once_one_comes_in(self, make_house: MakeHouse) -> None:
+        house = await house_of(make_house, OSTIARY_SAML_IDP_INITIATED="true")
+        form = {"SAMLResponse": posted(replace(Story(), request_id=None).signed())}
+
+        answers = await asyncio.gather(*(hand_in(browser(house), form) for _ in range(20)))
+
+        assert sum(answer.headers["location"] == HOME for answer in answers) == 1
+        assert sum(refused(answer) for answer in answers) == 19
+
     async def test_the_memory_outlives_the_answer(self, make_house: MakeHouse, saml_idp: SamlIdp) -> None:
         """Up to the last moment at which it would be believed, skew and all, and past the sweep."""
         house = await house_with(make_house, saml_idp, OSTIARY_SAML_IDP_INITIATED="true")
@@ -214,6 +230,36 @@ async def test_relay_state_leads_nowhere(make_house: MakeHouse, relay_state: str
     assert refused(await hand_in(ada, {"SAMLResponse": solicited, "RelayState": relay_state}))
     fresh = await hand_in(browser(house), {"SAMLResponse": unsolicited, "RelayState": relay_state})
     assert fresh.headers["location"] == HOME
+
+
+async def test_an_owner_links_the_identity_and_comes_in_by_it(make_house: MakeHouse) -> None:
+    house = await house_of(make_house)
+    owner = await signed_in(house, "somebody@example.com")
+    started = await owner.post("/api/user/identities/saml", {})
+    assert started.status_code == 200, started.text
+    identifier, relay_state = request_in(started.json()["url"])
+    linking = posted(replace(Story(), request_id=identifier, assertion_id="_link").signed())
+
+    linked = await hand_in(owner, {"SAMLResponse": linking, "RelayState": relay_state})
+
+    assert linked.headers["location"] == HOME
+    elsewhere = browser(house)
+    assert (await lied(elsewhere, Story())).headers["location"] == HOME
+    assert (await elsewhere.refresh()).json()["user"]["email"] == "somebody@example.com"
+
+
+async def test_a_banned_owner_stays_out(make_house: MakeHouse) -> None:
+    house = await house_of(make_house)
+    ada = browser(house)
+    await lied(ada, Story())
+    account = (await ada.refresh()).json()["user"]["id"]
+    async with house.begin() as ctx:
+        await bans.add(ctx, "account", account, "a test", None)
+
+    answer = await lied(browser(house), Story(assertion_id="_later"))
+
+    assert answer.status_code == 403
+    assert not any(cookie.startswith("refreshToken=") for cookie in cookies_of(answer))
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])

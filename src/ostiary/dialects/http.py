@@ -96,9 +96,9 @@ class Call:
             raise MalformedBodyError from error
 
     def show_limit(self, taken: Taken | None) -> None:
-        """Add the limit's headers to the answer."""
+        """Put the limit's headers into the answer; a later limit's take the place of an earlier one's."""
         if taken is not None:
-            self.extra_headers += limit_headers(taken)
+            self.extra_headers = limit_headers(taken)
 
 
 def limit_headers(taken: Taken) -> list[Header]:

@@ -8,12 +8,14 @@ from ostiary.identity.context import Context
 def domain_of(email: str) -> str:
     """What follows the last `@`, lower-case, international labels in their ASCII form."""
     domain = email.rpartition("@")[2].strip().lower()
+    if domain.isascii():
+        return domain
     try:
-        ascii_form = domain.encode("idna").decode("ascii")
+        written = domain.encode("idna")
+        # Python's IDNA of 2003 writes `faß.example` as `fass.example`, which is somebody else's name today (RFC 5891).
+        return written.decode("ascii") if written.decode("idna") == domain else domain
     except UnicodeError:
         return domain
-    # Python's IDNA of 2003 writes `faß.example` as `fass.example`, which is somebody else's name today (RFC 5891).
-    return ascii_form if ascii_form.encode().decode("idna") == domain or domain.isascii() else domain
 
 
 def allows_domain(ctx: Context, email: str) -> bool:

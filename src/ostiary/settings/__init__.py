@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -76,7 +77,14 @@ EXAMPLE_SECRETS = frozenset(
     },
 )
 MIN_SECRET_LENGTH = 32
+FOREIGN = {
+    "DATABASE_URI": ("DATABASE_URL", "postgresql://USER:PASSWORD@HOST/NAME"),
+    "EMAIL_SERVICE": ("EMAIL_HOST", "the service's SMTP server"),
+    "MAILGUN_API_KEY": ("EMAIL_HOST", "smtp.mailgun.org, with EMAIL_USERNAME and EMAIL_PASSWORD"),
+}
+"""Names of the originals that cannot be honoured and must not be passed over in silence, and what to set instead."""
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_BARE_ADDRESS = re.compile(r"[^@\s<>\"]+@[^@\s<>\"]+")
 
 
 class Settings(BaseModel):
@@ -124,6 +132,9 @@ class Settings(BaseModel):
         read: dict[str, Any] = {name: group.read(given) for name, group in cls.groups().items()}
         settings = cls(**read, openid_others=read_others(given))
         settings.check()
+        for name, (ours, form) in FOREIGN.items():
+            if given.get(name) and not given.get(ours):
+                raise SettingsError(f"{name} is not read by Ostiary. Set {ours} to {form}, or remove {name}")
         return settings
 
     @property
@@ -146,7 +157,7 @@ class Settings(BaseModel):
         own = {_origin(self.server.public_client_url), _origin(self.server.public_server_url)}
         if not self.server.client_url and self.server.host in LOOPBACK_HOSTS:
             own |= {f"http://{host}:{self.server.port}" for host in ("localhost", "127.0.0.1", "[::1]")}
-        return frozenset({*own, *self.server.origins})
+        return frozenset({*own, *map(_origin, self.server.origins)})
 
     @cached_property
     def secure_cookies(self) -> bool:
@@ -210,30 +221,39 @@ class Settings(BaseModel):
             yield "OSTIARY_WORKERS above 1 needs REDIS_URL, so that limits hold across processes. Set it, or use one worker"
         if "*" in server.origins:
             yield "CORS_ALLOWED_ORIGINS must name exact origins: * would let every site act for its visitors"
+        yield from (
+            f"CORS_ALLOWED_ORIGINS: {entry!r} is not an origin such as https://app.example.org"
+            for entry in server.origins
+            if not _is_origin(entry.rstrip("/"))
+        )
         if not server.dialects or not set(server.dialects) <= {"librechat", "librepass"}:
             yield f"OSTIARY_DIALECTS must be librechat, librepass or both, not {','.join(server.dialects)}"
         for name, url in (("DOMAIN_CLIENT", server.client_url), ("DOMAIN_SERVER", server.server_url)):
-            if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+            if url and not _is_origin(_origin(url)):
                 yield f"{name} must be an address such as https://id.example.org"
         yield from (
             f"TRUSTED_PROXIES: {entry!r} is not an address range such as 10.0.0.0/8"
             for entry in server.trusted_proxies
             if not _is_network(entry)
         )
+        if any(entry.endswith("/0") for entry in server.trusted_proxies):
+            yield "TRUSTED_PROXIES with /0 would believe everybody's X-Forwarded-For. Name the proxy's own address"
         if server.address_header != "remoteAddr" and not server.trusted_proxies:
             yield "HTTP_IP_HEADER is believed from TRUSTED_PROXIES alone: set the proxy's address there"
 
     def _storage_complaints(self) -> Iterator[str]:
-        scheme = urlsplit(self.database_url).scheme
-        if scheme not in {"sqlite", "postgresql", "postgres"}:
-            yield f"DATABASE_URL must begin with sqlite:/// or postgresql://, not {scheme}:"
-        if self.storage.redis_url and urlsplit(self.storage.redis_url).scheme not in {"redis", "rediss", "unix"}:
+        url = self.database_url
+        if not url.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            yield f"DATABASE_URL must begin with sqlite:/// or postgresql://, not {url.partition('/')[0]}"
+        if url.startswith("sqlite:///") and ("?" in url or url.removeprefix("sqlite:///") in {"", ":memory:"}):
+            yield "DATABASE_URL must name a file: sqlite:///relative/path.db or sqlite:////absolute/path.db"
+        if self.storage.redis_url and not self.storage.redis_url.startswith(("redis://", "rediss://", "unix://")):
             yield "REDIS_URL must begin with redis://, rediss:// or unix://"
 
     def _mail_complaints(self) -> Iterator[str]:
         mail = self.mail
-        if mail.is_configured and "@" not in mail.sender:
-            yield "EMAIL_HOST is set, so EMAIL_FROM must be the address that mails come from"
+        if mail.is_configured and not _BARE_ADDRESS.fullmatch(mail.sender):
+            yield "EMAIL_HOST is set, so EMAIL_FROM must be the address that mails come from, such as ostiary@example.org"
         if (
             mail.is_configured
             and mail.transport == "none"
@@ -254,7 +274,11 @@ class Settings(BaseModel):
 
 
 def _environment() -> dict[str, str]:
-    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    try:
+        from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        text = f".env in this folder cannot be read ({type(error).__name__}). Make it readable, or remove it"
+        raise SettingsError(text) from error
     return {**from_file, **os.environ}
 
 
@@ -283,5 +307,16 @@ def _is_hex(text: str, length: int) -> bool:
 
 
 def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    """An address's origin as browsers write it: lower case, without the scheme's own port and what follows."""
+    scheme, _, rest = url.lower().partition("://")
+    return f"{scheme}://{rest.partition('/')[0].removesuffix(':443' if scheme == 'https' else ':80')}"
+
+
+def _is_origin(text: str) -> bool:
+    """Whether a browser could send it: scheme, host, perhaps a port, and nothing after."""
+    try:
+        parts = urlsplit(text)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return has_host and parts.scheme in {"http", "https"} and text == f"{parts.scheme}://{parts.netloc}" and "@" not in text

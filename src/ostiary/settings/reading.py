@@ -15,6 +15,9 @@ class SettingsError(Exception):
     """A setting that cannot be used; the text names the variable and the remedy."""
 
 
+MOST = 10**12
+"""No honest setting is larger; so many minutes still fit a duration."""
+
 _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -44,10 +47,14 @@ def arithmetic(text: str) -> float:
         msg = "is too long for a number"
         raise ValueError(msg)
     try:
-        return value(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ZeroDivisionError, RecursionError) as error:
+        found = value(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ZeroDivisionError, RecursionError, OverflowError) as error:
         msg = "must be a number, or numbers joined by + - * / %"
         raise ValueError(msg) from error
+    if not abs(found) < MOST:
+        msg = "is out of all range"
+        raise ValueError(msg)
+    return found
 
 
 def _whole(given: object) -> object:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from ostiary.dialects.http import Call, Header, json_response, limit_headers, text_response
+from ostiary.dialects.http import Call, Header, json_response, text_response
 from ostiary.identity import refusals
 from ostiary.identity.refusals import Refusal, Throttled
 
@@ -182,7 +182,7 @@ LIMITED_OTHERWISE = "Too many attempts, please try again after {minutes} minute(
 def answer(call: Call, refusal: Refusal) -> Response:
     """The answer for a refusal at this path."""
     if isinstance(refusal, Throttled):
-        return _limited(refusal)
+        return _limited(call, refusal)
     words = _words(call, refusal)
     text = words.text if words.text is not None else refusal.reason
     if isinstance(refusal, refusals.DirectoryRefused):
@@ -202,9 +202,10 @@ def _words(call: Call, refusal: Refusal) -> Words:
     return TABLE[Refusal]
 
 
-def _limited(refusal: Throttled) -> Response:
+def _limited(call: Call, refusal: Throttled) -> Response:
     taken = refusal.taken
     minutes = taken.rule.period / 60_000_000
     shown = int(minutes) if minutes == int(minutes) else round(minutes, 2)
     text = LIMITED.get(taken.rule.name, LIMITED_OTHERWISE).format(minutes=shown)
-    return json_response({"message": text}, 429, limit_headers(taken))
+    call.show_limit(taken)
+    return json_response({"message": text}, 429)

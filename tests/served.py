@@ -1,0 +1,84 @@
+"""Ostiary as a newcomer meets it: `python -m ostiary serve` in a process of its own, on a free port of 127.0.0.1."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+START_SECONDS = 60
+DEFAULTS = {"BCRYPT_COST": "4", "RATE_LIMITS": "off", "OSTIARY_LOG_FORMAT": "json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where it answers, and where its data lies."""
+
+    url: str
+    data: Path
+    log: Path
+
+    @property
+    def mailbox(self) -> Path:
+        """The local mailbox's folder."""
+        return self.data / "mailbox"
+
+
+@contextmanager
+def served(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
+    """Start, wait until it is healthy, stop. Settings of the outside do not reach it."""
+    port = free_port()
+    log = folder / "served.log"
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    variables = {**kept, **DEFAULTS, "PORT": str(port), "OSTIARY_DATA": str(folder / "data"), **(environment or {})}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ostiary", "serve"],
+            cwd=folder,
+            env=variables,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    place = Served(f"http://127.0.0.1:{port}", folder / "data", log)
+    try:
+        _wait_until_healthy(place, process)
+        yield place
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_healthy(place: Served, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{place.url}/health", timeout=2) as answer:  # noqa: S310 - our own address
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            # Another process decides when: looking again is the only way to know.
+            time.sleep(0.05)
+    raise AssertionError(f"it did not start:\n{place.log.read_text()[-3000:]}")
