@@ -18,8 +18,8 @@ INTRODUCTION = """# Settings
 This page is made by `scripts/settings_page.py`; change the settings, then run it.
 
 Settings come from the environment and from a `.env` file in the working directory; the environment wins, and an empty value
-counts as none. A variable `X` can also be given as `X_FILE`, the path of a file that holds it, as fits secrets. Numbers may be sums
-(`1000 * 60 * 15`), switches are `true` or `false`. An unknown `OSTIARY_…` name, a value that cannot be read, or a dangerous
+counts as none. A variable `X` can also be given as `X_FILE`, the path of a file that holds it, as fits secrets. Numbers may be
+sums (`1000 * 60 * 15`), switches are `true` or `false`. An unknown `OSTIARY_…` name, a value that cannot be read, or a dangerous
 combination stops the start with one line that names the variable and the remedy; `ostiary check-config` says the same without
 starting, and `ostiary doctor` looks further.
 

@@ -48,21 +48,26 @@ class Jobs:
                 await task
 
     async def dispatch(self) -> int:
-        """Send what is due now; how many left."""
-        services = self._services
-        async with begin(services, _NOBODY) as ctx:
-            rows = await outbox.claim_due(ctx.db, ctx.now)
+        """Send all that is due now, some at a time; how many left."""
         sent = 0
-        for row in rows:
-            error = await self._deliver(row)
-            async with begin(services, _NOBODY) as ctx:
-                if error is None:
-                    await outbox.mark_sent(ctx.db, row, ctx.now)
-                    sent += 1
-                elif not await outbox.mark_failed(ctx.db, row, error, ctx.now):
-                    log.error("mail:abandoned", mail=row.id, kind=row.kind, error=error)
-            services.metrics.mails.labels("sent" if error is None else "failed").inc()
+        while rows := await self._claimed():
+            for row in rows:
+                sent += await self._send(row)
         return sent
+
+    async def _claimed(self) -> list[outbox.Row]:
+        async with begin(self._services, _NOBODY) as ctx:
+            return await outbox.claim_due(ctx.db, ctx.now)
+
+    async def _send(self, row: outbox.Row) -> bool:
+        error = await self._deliver(row)
+        async with begin(self._services, _NOBODY) as ctx:
+            if error is None:
+                await outbox.mark_sent(ctx.db, row, ctx.now)
+            elif not await outbox.mark_failed(ctx.db, row, error, ctx.now):
+                log.error("mail:abandoned", mail=row.id, kind=row.kind, error=error)
+        self._services.metrics.mails.labels("sent" if error is None else "failed").inc()
+        return error is None
 
     async def sweep(self) -> None:
         """Delete what expired."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pty
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -104,6 +106,16 @@ def test_migrating_twice_changes_nothing_the_second_time(operator: Operator, tmp
     fresh = {"DATABASE_URL": f"sqlite:///{tmp_path / 'fresh.db'}"}
 
     assert [operator.json("migrate", **fresh)["migrated"] for _ in range(2)] == [True, False]
+
+
+def test_a_database_of_a_newer_version_is_left_alone(operator: Operator, tmp_path: Path) -> None:
+    file = tmp_path / "newer.db"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES ('9999')")
+
+    for words in (("migrate",), ("user", "list")):
+        assert "made by a newer version" in operator.complaint(*words, DATABASE_URL=f"sqlite:///{file}")
 
 
 def test_it_runs_as_a_module_and_by_its_name(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def install(house: House) -> dict[str, RedirectProvider]:
     return found
 
 
-async def github(make_house: MakeHouse, op: Provider, emails: list[dict[str, Any]], **more: str) -> House:
+async def github(make_house: MakeHouse, op: Provider, emails: object, **more: str) -> House:
     """A house with a GitHub Enterprise Server on loopback."""
     serve(
         op,
@@ -102,7 +102,7 @@ async def test_github_gives_its_primary_address_and_says_whether_it_is_verified(
 
 
 @pytest.mark.parametrize("emails", [[], [{"email": "a@b.org", "primary": False, "verified": True}], {"message": "no"}])
-async def test_github_without_a_primary_address_makes_no_account(make_house: MakeHouse, op: Provider, emails: Any) -> None:
+async def test_github_without_a_primary_address_makes_no_account(make_house: MakeHouse, op: Provider, emails: object) -> None:
     house = await github(make_house, op, emails)
     asked = dict(parse_qsl(urlsplit((await house.client.get("/oauth/github")).headers["location"]).query))
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import delete, select
 
-from ostiary.identity import accounts, sessions
+from ostiary.identity import accounts, bans, sessions
 from ostiary.identity.provider_sessions import ProviderSession
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import provider_sessions
@@ -122,6 +122,26 @@ async def test_nothing_is_served_without_allow_social_login(make_house: MakeHous
     house = await open_for(make_house, op, ALLOW_SOCIAL_LOGIN="false")
 
     assert (await house.client.get("/oauth/openid")).headers["location"].endswith("error=auth_failed")
+
+
+async def test_over_the_limit_a_browser_is_led_back_and_sign_ins_by_password_go_on(make_house: MakeHouse, op: Provider) -> None:
+    house = await open_for(make_house, op, RATE_LIMITS="on", LOGIN_MAX="1")
+
+    answers = [(await house.client.get("/oauth/openid")).headers["location"] for _ in range(11)]
+
+    assert [answer.endswith("error=auth_failed") for answer in answers] == [False] * 10 + [True]
+    login = {"email": "ada@example.org", "password": "password123"}
+    assert (await house.client.post("/api/auth/login", json=login)).status_code == 404
+
+
+async def test_a_banned_address_is_told_so(house: House, op: Provider) -> None:
+    async with house.begin() as ctx:
+        await bans.add(ctx, bans.ADDRESS, "203.0.113.9", "test", None)
+
+    answer = await house.client_at("203.0.113.9").get("/oauth/openid")
+
+    assert answer.status_code == 403
+    assert answer.json()["message"].startswith("Your account has been temporarily banned")
 
 
 async def test_a_role_that_is_required_is_required_at_every_sign_in(make_house: MakeHouse, op: Provider) -> None:

@@ -12,7 +12,6 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 from msgspec.structs import replace as replace_struct
-from msgspec.structs import replace as replace_struct
 
 from ostiary.federation.flows import new_flow
 from ostiary.federation.saml import request_id

@@ -7,7 +7,6 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -32,7 +31,7 @@ def written(template: str, *, to: str = "ada@example.org", name: str = HOSTILE, 
     """The mail as it arrives."""
     message = Message(template, to, name, dict(VALUES))
     mail = rendered(message, sender="ostiary@example.org", sender_name=f"{title}\r\nBcc: eve@evil.example", title=title, now=NOW)
-    return cast("EmailMessage", message_from_bytes(mail.as_bytes(), policy=policy.default))
+    return message_from_bytes(mail.as_bytes(), policy=policy.default)
 
 
 def part(mail: EmailMessage, kind: str) -> str:

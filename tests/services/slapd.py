@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import ldap3
 
@@ -100,7 +100,7 @@ class SlapdServer(Server):
             "userPassword": "right horse",
             **attributes,
         }
-        self._as_admin(lambda admin: admin.add(f"uid={uid},{PEOPLE}", ["inetOrgPerson"], {"uid": uid, **row}))
+        self._as_admin("add", f"uid={uid},{PEOPLE}", ["inetOrgPerson"], {"uid": uid, **row})
         return uid
 
     def change(self, uid: str, **attributes: str | list[str]) -> None:
@@ -108,25 +108,25 @@ class SlapdServer(Server):
         changes = {
             name: [(ldap3.MODIFY_REPLACE, [value] if isinstance(value, str) else value)] for name, value in attributes.items()
         }
-        self._as_admin(lambda admin: admin.modify(f"uid={uid},{PEOPLE}", changes))
+        self._as_admin("modify", f"uid={uid},{PEOPLE}", changes)
 
     def add_group(self, *uids: str) -> str:
         """A new group with these members; its DN."""
         self.made += 1
         dn = f"cn=group{self.made},{GROUPS}"
         members = {"member": [f"uid={uid},{PEOPLE}" for uid in uids]}
-        self._as_admin(lambda admin: admin.add(dn, ["groupOfNames"], members))
+        self._as_admin("add", dn, ["groupOfNames"], members)
         return dn
 
     def remove(self, dn: str) -> None:
         """Delete an entry."""
-        self._as_admin(lambda admin: admin.delete(dn))
+        self._as_admin("delete", dn)
 
-    def _as_admin(self, act: Callable[[ldap3.Connection], object]) -> None:
+    def _as_admin(self, operation: Literal["add", "modify", "delete"], *arguments: object) -> None:
         server = ldap3.Server("127.0.0.1", port=self.port, get_info=ldap3.NONE)
         admin = ldap3.Connection(server, ADMIN, SECRET, check_names=False)
         try:
-            if not (admin.bind() and act(admin)):
+            if not (admin.bind() and getattr(admin, operation)(*arguments)):
                 raise ServiceError(str(admin.result))
         finally:
             admin.unbind()
@@ -146,7 +146,7 @@ class SlapdServer(Server):
         (self.directory / "rows").mkdir()
         values = {"tls": self._tls, "base": BASE, "admin": ADMIN, "secret": SECRET, "directory": self.directory}
         self._config.write_text(CONFIG.format(**values))
-        command = [PROGRAM, "-T", "add", "-f", self._config]
+        command = [str(PROGRAM), "-T", "add", "-f", str(self._config)]
         done = subprocess.run(command, input=ROWS, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ServiceError(done.stderr)

@@ -49,6 +49,7 @@ class Ostiary(LazyGroup):
         "invite": ("ostiary.cli.invitations:invite", "Invitations: links that let one address register."),
         "ban": ("ostiary.cli.bans:ban", "Bans: shut out accounts and network addresses."),
         "mail": ("ostiary.cli.mail:mail", "Mail: send a test, look at what waits."),
+        "federation": ("ostiary.cli.federation:federation", "Sign-in elsewhere: ask providers, see why people were refused."),
         "audit": ("ostiary.cli.audit:audit_log", "The audit: who did what, and what was refused."),
         "import": ("ostiary.cli.imports:import_accounts", "Move accounts in from another server."),
     }

@@ -21,7 +21,7 @@ from ostiary.identity.context import Client, Services, begin
 from ostiary.identity.refusals import Refusal
 from ostiary.observability.logging import set_up
 from ostiary.settings import Settings, SettingsError
-from ostiary.storage.database import UnavailableError, UnstorableError
+from ostiary.storage.trouble import ForeignTablesError, UnavailableError, UnstorableError
 
 WORDS: dict[type[Refusal], str] = {
     refusals.AccountGone: "There is no such account. `ostiary user list` shows all; accounts are named by e-mail or id.",
@@ -111,6 +111,9 @@ def explained(settings: Settings | None = None) -> Iterator[None]:
         raise TroubleError(words_for(refusal, settings)) from refusal
     except UnstorableError as error:
         raise TroubleError("Something given holds characters that the database cannot keep, such as NUL.") from error
+    except ForeignTablesError as error:
+        text = "The database's tables were made by a newer version, or by another program. Use that one, or look at DATABASE_URL."
+        raise TroubleError(text) from error
     except UnavailableError as error:
         raise TroubleError(_database_words(str(error), settings)) from error
     except (SQLAlchemyError, sqlite3.Error) as error:

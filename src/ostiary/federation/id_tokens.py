@@ -36,7 +36,7 @@ class KeySet:
     def __init__(self, fetch: Callable[[], Awaitable[Any]], clock: Callable[[], int], life: int) -> None:
         self._fetch = fetch
         self._clock = clock
-        self._life = life
+        self._life = max(life, REFETCH_EVERY)
         self._keys: list[Mapping[str, Any]] = []
         self._fetched_at: int | None = None
 

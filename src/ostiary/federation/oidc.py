@@ -133,7 +133,10 @@ class OpenIDProvider:
             except FederationRefused:
                 if self._metadata is None:
                     raise
-            self._discovered_at = self._clock()
+                # The one of an hour ago serves on; whether there is a new one is asked again in a minute.
+                self._discovered_at = self._clock() - micros(DISCOVERY_LIFE) + id_tokens.REFETCH_EVERY
+            else:
+                self._discovered_at = self._clock()
         return self._metadata
 
     async def refreshed(self, grant: Grant) -> Grant:

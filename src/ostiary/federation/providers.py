@@ -72,6 +72,13 @@ def build_federation(settings: Settings, clock: Callable[[], int]) -> Federation
     return federation
 
 
+def callback_url(settings: Settings, name: str) -> str:
+    """Where the provider sends browsers back to: what must be registered there, letter by letter."""
+    group = getattr(settings, name, None) or settings.openid_others.get(name)
+    given: str = getattr(group, "callback", "") or f"/oauth/{name}/callback"
+    return given if given.startswith(("https://", "http://")) else f"{settings.server.public_server_url}{given}"
+
+
 def _oauth2(settings: Settings) -> Iterator[RedirectProvider]:
     may_create = settings.policy.allow_social_registration
     github = settings.github

@@ -144,6 +144,7 @@ _hold = Statement(
     .where(accounts.c.id == bindparam("b_id"), accounts.c.epoch == bindparam("b_epoch"))
     .values(epoch=accounts.c.epoch),
 )
+_hold_any = Statement(update(accounts).where(accounts.c.id == bindparam("b_id")).values(epoch=accounts.c.epoch))
 _accept_terms = Statement(
     update(accounts)
     .where(
@@ -248,6 +249,12 @@ async def hold(ctx: Context, account: Account) -> None:
     """
     if not await ctx.db.run(_hold, b_id=account.id, b_epoch=account.epoch):
         raise SessionGone("ended_meanwhile")
+
+
+async def held(ctx: Context, account_id: str) -> Account | None:
+    """The account as it stands now, kept so until this unit ends."""
+    await ctx.db.run(_hold_any, b_id=account_id)
+    return await by_id(ctx, account_id)
 
 
 async def accept_terms(ctx: Context, account_id: str, version: str) -> None:

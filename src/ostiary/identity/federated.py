@@ -110,7 +110,7 @@ async def enter(
     """Find or make the account, bring it up to date, admit. Raises FederationRefused, DomainRefused, and what `admit` raises."""
     try:
         await _spend(ctx, assertion)
-        account = await _account_for(ctx, assertion, may_create=may_create, first_is_admin=first_is_admin)
+        account = await _found_or_made(ctx, assertion, may_create=may_create, first_is_admin=first_is_admin)
     except Refusal as refusal:
         await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, None, refusal.reason or refusal.code, method=assertion.provider)
         raise
@@ -152,6 +152,16 @@ async def _spend(ctx: Context, assertion: Assertion) -> None:
     once = assertion.once
     if once is not None and not await links.claim(ctx, f"assertion {assertion.provider}", once.key, once.until):
         raise FederationRefused("replayed")
+
+
+async def _found_or_made(ctx: Context, assertion: Assertion, *, may_create: bool, first_is_admin: bool) -> Account:
+    try:
+        return await _account_for(ctx, assertion, may_create=may_create, first_is_admin=first_is_admin)
+    except FederationRefused:
+        # Two first sign-ins of one person at one moment: the other one has made the account since we looked.
+        if await ctx.db.one(_by_identifier, identifier=assertion.identifier) is None:
+            raise
+    return await _account_for(ctx, assertion, may_create=may_create, first_is_admin=first_is_admin)
 
 
 async def _account_for(ctx: Context, assertion: Assertion, *, may_create: bool, first_is_admin: bool) -> Account:

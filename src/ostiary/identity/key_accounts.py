@@ -145,12 +145,12 @@ async def confirm_email_change(ctx: Context, account_id: str, token: str) -> Non
     Raises LinkRefused, alike for an unknown account and a wrong token; RowsMismatched when the vault changed since the link was
     asked for: its copy would undo what was written meanwhile. Raises AddressTaken.
     """
-    account = await accounts.by_id(ctx, account_id)
-    if account is None or await links.find(ctx, EMAIL_CHANGE, token, account_id) is None:
+    # Looked at twice, so that a made-up link holds nobody's account.
+    if await links.find(ctx, EMAIL_CHANGE, token, account_id) is None:
         raise LinkRefused
-    await accounts.hold(ctx, account)
+    account = await accounts.held(ctx, account_id)
     link = await links.find(ctx, EMAIL_CHANGE, token, account_id)
-    if link is None:
+    if account is None or link is None:
         raise LinkRefused
     if link.config == "{}":
         return

@@ -25,6 +25,7 @@ class Rules:
     """Every named limit of a deployment."""
 
     login: Rule
+    navigation: Rule
     register: Rule
     reset_request: Rule
     reset_submission: Rule
@@ -55,6 +56,8 @@ class Rules:
         lockout = micros(limits.lockout_window)
         return cls(
             login=window("login.address", limits.login_max, micros(limits.login_window)),
+            # A whole office may sit behind one address, and a sign-in elsewhere takes two of these (librechat-wire W-38).
+            navigation=window("navigation.address", 10 * limits.login_max, micros(limits.login_window)),
             register=window("register.address", limits.register_max, micros(limits.register_window)),
             reset_request=window("reset_request.address", limits.reset_max, reset),
             reset_submission=window(

@@ -9,3 +9,7 @@ class UnavailableError(Exception):
 
 class UnstorableError(Exception):
     """A value that this engine cannot hold (NUL in text, a lone surrogate, a number too large): the caller's input is bad."""
+
+
+class ForeignTablesError(Exception):
+    """The database's tables are not known to this version: a newer one made them, or another program did."""

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import hmac
+import re
+from datetime import timedelta
+from hashlib import sha256
+
+import msgspec
 from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
-from ostiary.dialects.http import Call, json_response
-from ostiary.dialects.librechat import deps, schemas
+from ostiary.dialects.http import Call, MalformedBodyError, json_response, redirect
+from ostiary.dialects.librechat import deps, oauth, schemas, tokens
 from ostiary.dialects.librechat.auth import signed_in, ticket
 from ostiary.dialects.librechat.errors import AdminOnly
-from ostiary.identity import accounts, bans, sessions, sign_in
+from ostiary.identity import accounts, bans, links, sessions, sign_in
+from ostiary.identity.context import Context
+from ostiary.identity.links import LinkStyle
 from ostiary.identity.passwords import Password
+from ostiary.identity.refusals import Banned, FederationRefused, Refusal
+from ostiary.identity.sign_in import FactorRequired, SignedIn
+from ostiary.storage.database import UnavailableError
 
+SESSION, CHALLENGE = "session", "challenge"
+CODE = LinkStyle("admin_code", timedelta(seconds=30), random_hex, lambda *_: "")
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
 PROVIDER_NAMES = {
     "openid": "OpenID",
     "saml": "SAML",
@@ -49,24 +63,78 @@ async def verify(call: Call) -> Response:
 
 
 async def provider_check(call: Call) -> Response:
-    """No provider is configured."""
-    return _not_configured("openid", call)
+    """Whether the panel may offer OpenID."""
+    if "openid" not in call.services.redirect_providers:
+        return _not_configured("openid")
+    return json_response({"message": "OpenID check successful"})
 
 
 async def provider_start(call: Call) -> Response:
-    """No provider is configured."""
-    return _not_configured(call.path.removeprefix("/api/admin/oauth/").partition("/")[0], call)
+    """To the provider, for somebody who has an account here. The panel's challenge comes back with its code."""
+    name = _provider(call)
+    if name not in call.services.redirect_providers:
+        return _not_configured(name)
+    challenge = call.query("code_challenge") or ""
+    try:
+        if challenge and not _HEX.fullmatch(challenge):
+            raise FederationRefused("challenge_malformed")
+        url, cookie = await oauth.begin_flow(call, name, path=oauth.ADMIN_PATH, memory={CHALLENGE: challenge})
+    except Banned:
+        raise
+    except Refusal:
+        return redirect(_failure(call, name))
+    return oauth.moved(url, [cookie])
+
+
+async def provider_return(call: Call) -> Response:
+    """Back with a code for the panel; only administrators, and no account is made. A factor owed cannot be asked for there."""
+    name = _provider(call)
+    if name not in call.services.redirect_providers:
+        return _not_configured(name)
+    done = oauth.flow_cookie(call, "", oauth.ADMIN_PATH, is_posted=name in oauth.POSTED)
+    try:
+        flow, assertion = await oauth.returned(call, name, oauth.ADMIN_PATH)
+        _, outcome, _ = await oauth.enter(call, oauth.provider_of(call, name), assertion, may_create=False)
+        async with call.begin() as ctx:
+            code = await _code(ctx, outcome, flow.memory.get(CHALLENGE, ""))
+    except Banned:
+        raise
+    except (Refusal, MalformedBodyError, UnavailableError):
+        return oauth.moved(_failure(call, name), [done])
+    return oauth.moved(f"{call.settings.federation.admin_panel_url}/auth/{name}/callback?code={code}", [done])
 
 
 async def exchange(call: Call) -> Response:
-    """Codes come from provider callbacks; with none configured, none is ever valid."""
+    """The panel's code for a token: once, within 30 seconds, from the panel's own pages, by whoever knows the verifier."""
     body = deps.read_body(call)
     code = body.get("code")
     if not code:
-        return json_response({"error": "Authorization code is required", "error_code": "MISSING_CODE"}, 400)
-    if not isinstance(code, str) or len(code) != 64 or not code.isalnum():  # noqa: PLR2004 - 32 bytes in hex
-        return json_response({"error": "Invalid authorization code format", "error_code": "INVALID_CODE_FORMAT"}, 400)
-    return json_response({"error": "Invalid or expired authorization code", "error_code": "INVALID_OR_EXPIRED_CODE"}, 401)
+        return _error(400, "MISSING_CODE", "Authorization code is required")
+    if not isinstance(code, str) or not _HEX.fullmatch(code):
+        return _error(400, "INVALID_CODE_FORMAT", "Invalid authorization code format")
+    async with call.begin() as ctx:
+        link = await links.spend(ctx, CODE.purpose, code)
+        kept = msgspec.json.decode(link.config, type=dict[str, str]) if link is not None else {}
+        who = await sessions.by_id(ctx, kept.get(SESSION, "")) if _is_from_panel(call) else None
+        verifier = body.get("code_verifier")
+        is_right = not kept.get(CHALLENGE) or (
+            isinstance(verifier, str) and hmac.compare_digest(sha256(verifier.encode()).hexdigest(), kept[CHALLENGE].lower())
+        )
+        if who is not None and not is_right:
+            await sessions.end(ctx, who.session)
+    if who is None or who.account.role != accounts.ADMIN:
+        return _error(401, "INVALID_OR_EXPIRED_CODE", "Invalid or expired authorization code")
+    if not is_right:
+        return _error(400, "INVALID_VERIFIER", "Invalid code verifier")
+    lives = call.settings.sessions.access_life.total_seconds()
+    return json_response(
+        {
+            "token": tokens.access_token(call.services, who.account, who.session, ctx.now),
+            "refreshToken": tokens.refresh_token(call.services, who.session, who.session.created_at),
+            "user": schemas.user_json(who.account, call.settings),
+            "expiresAt": ctx.now // 1000 + int(lives * 1000),
+        }
+    )
 
 
 async def refresh(call: Call) -> Response:
@@ -81,11 +149,35 @@ async def refresh(call: Call) -> Response:
     return json_response({"error": f"{name} configuration not found", "error_code": f"{provider.upper()}_NOT_CONFIGURED"}, 503)
 
 
-async def provider_return(call: Call) -> Response:
-    """No provider is configured."""
-    return await provider_start(call)
+async def _code(ctx: Context, outcome: SignedIn | FactorRequired, challenge: str) -> str:
+    """A code for the session. Raises AdminOnly, after ending the session, for whoever is none."""
+    if not isinstance(outcome, SignedIn):
+        raise AdminOnly
+    if outcome.account.role != accounts.ADMIN:
+        await sessions.end(ctx, outcome.session)
+        raise AdminOnly
+    kept = {SESSION: outcome.session.id, CHALLENGE: challenge}
+    return await links.issue_token(ctx, CODE, "", None, msgspec.json.encode(kept).decode(), replace=False)
 
 
-def _not_configured(provider: str, _call: Call) -> Response:
-    name = PROVIDER_NAMES[provider]
-    return json_response({"error": f"{name} configuration not found", "error_code": f"{provider.upper()}_NOT_CONFIGURED"}, 404)
+def _is_from_panel(call: Call) -> bool:
+    """No browser's page but the panel's may exchange a code; a server sends no origin."""
+    origin = call.header(b"origin")
+    return origin is None or origin == call.settings.federation.admin_panel_url
+
+
+def _failure(call: Call, name: str) -> str:
+    reason = "error=auth_failed&error_description=Authentication+failed"
+    return f"{call.settings.federation.admin_panel_url}/auth/{name}/callback?{reason}"
+
+
+def _provider(call: Call) -> str:
+    return call.path.removeprefix("/api/admin/oauth/").partition("/")[0]
+
+
+def _not_configured(provider: str) -> Response:
+    return _error(404, f"{provider.upper()}_NOT_CONFIGURED", f"{PROVIDER_NAMES[provider]} configuration not found")
+
+
+def _error(status: int, code: str, text: str) -> Response:
+    return json_response({"error": text, "error_code": code}, status)

@@ -16,7 +16,7 @@ from ostiary.dialects.librechat import tokens
 from ostiary.dialects.librechat.auth import VERIFICATION, ticket
 from ostiary.federation import flows
 from ostiary.federation.flows import Flow, new_flow
-from ostiary.federation.providers import RedirectProvider
+from ostiary.federation.providers import RedirectProvider, callback_url
 from ostiary.federation.saml import UNSOLICITED, SamlProvider
 from ostiary.identity import audit, bans, devices, federated, notices, provider_sessions, sessions, throttle, verification
 from ostiary.identity.challenges import LIFE as CHALLENGE_LIFE
@@ -167,7 +167,7 @@ def flow_cookie(call: Call, value: str, path: str, *, is_posted: bool) -> Header
 
 
 async def _admitted(call: Call, ctx: Context) -> None:
-    await throttle.take(ctx, ctx.services.rules.login, f"navigation:{throttle.network(call.client.address)}")
+    await throttle.take(ctx, ctx.services.rules.navigation, throttle.network(call.client.address))
     await bans.check_address(ctx)
 
 
@@ -243,12 +243,9 @@ def _parameters(call: Call) -> dict[str, str]:
 
 
 def _redirect_uri(call: Call, name: str, path: str) -> str:
-    server = call.settings.server.public_server_url
     if path == ADMIN_PATH:
-        return f"{server}{ADMIN_PATH}/{name}/callback"
-    group = getattr(call.settings, name, None) or call.settings.openid_others.get(name)
-    given: str = getattr(group, "callback", "") or f"{COOKIE_PATH}/{name}/callback"
-    return given if given.startswith(("https://", "http://")) else f"{server}{given}"
+        return f"{call.settings.server.public_server_url}{ADMIN_PATH}/{name}/callback"
+    return callback_url(call.settings, name)
 
 
 def _name(call: Call) -> str:
