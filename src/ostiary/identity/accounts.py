@@ -179,8 +179,10 @@ _unclaim = Statement(delete(markers).where(markers.c.name == bindparam("b_name")
 
 
 async def by_email(ctx: Context, email: str) -> Account | None:
-    """The account with this address, in any spelling of its case. Nobody has one with NUL, which not every engine can look for."""
-    return None if "\0" in email else await ctx.db.one(_by_email, email=canonical(email))
+    """The account with this address, in any spelling of its case. Nobody has one with NUL, which not every engine looks for."""
+    if "\0" in email:
+        return None
+    return await ctx.db.one(_by_email, email=canonical(email))
 
 
 async def by_id(ctx: Context, account_id: str) -> Account | None:
