@@ -131,7 +131,8 @@ def _notes(report: Report) -> list[str]:
     return [
         f"Server CPU is user and system time of the whole process tree from /proc/PID/stat, in ticks of {1000 / TICKS:g} ms:",
         f"good to {login_error:.0f} us a login and {light_error:.1f} us a light request in one round.",
-        "A key login is its second request, with a shared key made for the server key that preLogin had just handed out.",
+        "A key login is its second request, with a shared key made for the server key that preLogin had just handed out;",
+        "its figure holds the mail that tells the owner of it, as a registration's holds the mail that verifies the address.",
         f"Probes come {rounds.PROBE_RATE:g} times a second from {rounds.PROBES} clients and are timed from when they were due.",
     ]
 

@@ -19,7 +19,7 @@ from ostiary.settings.providers import OpenID
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OURS = re.compile(r"\b(?:OSTIARY|EMAIL|OPENID|SAML|LDAP|MAIL_SMTP|ALLOW)_[A-Z0-9_]*[A-Z0-9]\b")
-PLACEHOLDERS = {"OPENID_WORK_ISSUER", "OPENID_WORK_CLIENT_ID"}
+PLACEHOLDERS = {"OPENID_WORK_ISSUER", "OPENID_WORK_CLIENT_ID", "OPENID_WORK_CLIENT_SECRET"}
 
 
 def commands(group: click.Group = ostiary, prefix: str = "ostiary") -> Iterator[tuple[str, click.Command]]:

@@ -50,7 +50,7 @@ def serve(op: Provider, answers: dict[str, Any]) -> None:
     """Answer these paths with this JSON."""
     for path, value in answers.items():
 
-        async def respond(value: Any = value) -> Answer:  # noqa: ANN401 - JSON
+        async def respond(value: Any = value) -> Answer:
             return 200, {"content-type": "application/json"}, json.dumps(value).encode()
 
         op.respond[path] = respond

@@ -176,6 +176,31 @@ async def test_the_administrators_role_comes_and_goes_with_the_claim(make_house:
     assert found == ["ADMIN", "USER", "ADMIN"]
 
 
+async def test_a_synchronized_role_is_the_first_of_the_list_and_leaves_administrators_alone(
+    make_house: MakeHouse, op: Provider
+) -> None:
+    house = await open_for(
+        make_house,
+        op,
+        OPENID_ROLE_SYNC_ENABLED="true",
+        OPENID_ROLE_SYNC_CLAIM="groups",
+        OPENID_ROLE_SYNC_ROLE_PRIORITY="EDITOR,READER",
+        OPENID_ROLE_SYNC_FALLBACK_ROLE="GUEST",
+    )
+    found = []
+    for groups in (["READER", "EDITOR"], ["READER"], ["ADMIN"]):
+        op.person = op.person | {"groups": groups}
+        await walk(house, op)
+        found.append((await me(house.client))["role"])
+    assert found == ["EDITOR", "READER", "GUEST"]
+
+    account_id = (await me(house.client))["id"]
+    async with house.begin() as ctx:
+        await accounts.change(ctx, account_id, "role", accounts.ADMIN)
+    await walk(house, op)
+    assert (await me(house.client))["role"] == "ADMIN"
+
+
 async def test_signing_out_here_leads_to_the_sign_out_there(make_house: MakeHouse, op: Provider) -> None:
     house = await open_for(make_house, op, OPENID_USE_END_SESSION_ENDPOINT="true")
     await walk(house, op)

@@ -34,9 +34,9 @@ WIRES = {"librechat": "LibreChat's", "librepass": "LibrePass's"}
 @click.option("--json", "as_json", is_flag=True, help="Say where it listens as one JSON value.")
 def serve(*, as_json: bool) -> None:
     """Serve both wires until interrupted. The settings come from the environment and from .env (docs/settings.md)."""
-    # The server ends its work, then lets the signal that asked for it take its course: that is no failure.
+    farewell = _Farewell()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+        signal.signal(number, farewell)
     with explained():
         settings = Settings.load()
     set_up(settings.server.log_format, settings.server.log_level)
@@ -49,11 +49,34 @@ def serve(*, as_json: bool) -> None:
     settings = Settings.load()
     facts = announced(settings)
     click.echo(json.dumps(facts) if as_json else _text(facts))
-    sys.exit(_run(settings, listener))
+    sys.exit(_run(settings, listener, farewell))
 
 
-def _leave(_number: int, _frame: object) -> None:
-    sys.exit(0)
+class _Farewell:
+    """Notes that someone asked to end. Raising from a handler would not do: in a destructor the exception is lost, and so the order.
+
+    The server hears for itself while it runs, and raises what it heard again when all is done; noted here, that is no failure.
+    """
+
+    def __init__(self) -> None:
+        self.is_said = False
+
+    def __call__(self, _number: int, _frame: object) -> None:
+        self.is_said = True
+
+
+class _Server(uvicorn.Server):
+    """Does not even begin when it was asked to end before."""
+
+    def __init__(self, config: uvicorn.Config, farewell: _Farewell) -> None:
+        super().__init__(config)
+        self._farewell = farewell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._farewell.is_said:
+            self.should_exit = self.started = True
+            return
+        await super().startup(sockets)
 
 
 def announced(settings: Settings) -> dict[str, Any]:
@@ -133,7 +156,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(settings: Settings, listener: socket.socket) -> int:
+def _run(settings: Settings, listener: socket.socket, farewell: _Farewell) -> int:
     config = uvicorn.Config(
         "ostiary.app:create_app",
         factory=True,
@@ -154,6 +177,6 @@ def _run(settings: Settings, listener: socket.socket) -> int:
     if settings.server.workers > 1:
         Multiprocess(config, sockets=[listener]).run()
         return 0
-    server = uvicorn.Server(config)
+    server = _Server(config, farewell)
     server.run(sockets=[listener])
     return 0 if server.started else 1

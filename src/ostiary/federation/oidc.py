@@ -281,6 +281,7 @@ class OpenIDProvider:
             username=profile.username,
             avatar=profile.avatar,
             role=roles.role_of(self.settings, sources),
+            keeps_admin=not self.settings.admin_role,
             claims=merged,
             grant=grant,
         )

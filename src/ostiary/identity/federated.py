@@ -50,6 +50,8 @@ class Assertion:
     avatar: str | None = None
     role: str | None = None
     """The role that the provider decides, set at every sign-in; None leaves it alone."""
+    keeps_admin: bool = False
+    """Whether an administrator made here stays one, whatever the role above."""
     amr: tuple[str, ...] = ("fed",)
     claims: Mapping[str, Any] = field(default_factory=dict)
     once: Once | None = None
@@ -234,7 +236,8 @@ async def _bring_up_to_date(ctx: Context, account: Account, assertion: Assertion
         await accounts.change(ctx, account.id, "username", assertion.username)
     if assertion.avatar and assertion.avatar != account.avatar and "manual=true" not in (account.avatar or ""):
         await accounts.change(ctx, account.id, "avatar", assertion.avatar)
-    if assertion.role and assertion.role != account.role:
+    is_kept = assertion.keeps_admin and account.role == accounts.ADMIN
+    if assertion.role and assertion.role != account.role and not is_kept:
         await accounts.change(ctx, account.id, "role", assertion.role)
         await audit.record(ctx, audit.Event.ROLE_CHANGED, account.id, assertion.provider, role=assertion.role)
     if assertion.email and assertion.is_email_verified and accounts.canonical(assertion.email) != account.email:

@@ -1,7 +1,8 @@
 """Limits by name, and the lockout that a stranger cannot use against an owner.
 
-Every limit counts before the work is done. A failed proof costs the account's budget for unknown devices; a device that has
-signed in before, or an address that the account has had a session from, keeps a budget of its own.
+Every limit counts before the work is done. A failed proof costs the account's budget for unknown devices, of which one address
+can spend no more than half; a device that has signed in before, or an address that the account has had a session from, keeps a
+budget of its own.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Rules:
     refresh: Rule
     mail_recipient: Rule
     lockout_account: Rule
+    lockout_address: Rule
     lockout_device: Rule
     standard: Rule
     mail: Rule
@@ -77,6 +79,7 @@ class Rules:
             refresh=window("refresh.address", 600, MINUTE),
             mail_recipient=window("mail.recipient", 3, 15 * MINUTE),
             lockout_account=window("lockout.account", limits.lockout_max, lockout),
+            lockout_address=window("lockout.address", limits.lockout_max, lockout),
             lockout_device=window("lockout.device", limits.lockout_max, lockout),
             standard=Rule("standard", 20, 2 * MINUTE, "bucket"),
             mail=Rule("mail", 2, 10 * MINUTE, "bucket"),
@@ -86,10 +89,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A counted try, to be uncounted when the proof turns out right."""
+    """A counted try, to be uncounted when the proof turns out right; `also` is what else counted it."""
 
     rule: Rule
     key: str
+    also: Attempt | None = None
 
 
 def network(address: str) -> str:
@@ -138,7 +142,7 @@ async def attempt(ctx: Context, email: str, candidate: Candidate | None) -> Atte
     if account_id is not None and (device := devices.known(ctx, account_id)):
         return await _count(ctx, Attempt(rules.lockout_device, f"{account_id}:{device}"), account_id)
     try:
-        return await _count(ctx, Attempt(rules.lockout_account, folded(email)), account_id)
+        return await _count_stranger(ctx, email, account_id)
     except LockedOut:
         if account_id is None or not await sessions.knows_address(ctx, account_id):
             raise
@@ -153,11 +157,13 @@ async def succeeded(ctx: Context, counted: Attempt | None) -> None:
         await ctx.services.limits.forget(counted.rule, counted.key)
     else:
         await ctx.services.limits.give_back(counted.rule, counted.key, ctx.now)
+        await succeeded(ctx, counted.also)
 
 
 async def unlock(ctx: Context, email: str) -> None:
     """Open the door again for unknown devices, as far as this process's counters reach."""
     await ctx.services.limits.forget(ctx.services.rules.lockout_account, folded(email))
+    await ctx.services.limits.forget(ctx.services.rules.lockout_address, _from_here(ctx, email))
 
 
 async def take_of_account(ctx: Context, rule: Rule, key: str, account_id: str | None) -> Taken:
@@ -175,6 +181,28 @@ async def take_of_account(ctx: Context, rule: Rule, key: str, account_id: str | 
         return taken
     await limits.forget(rule, key)
     return await limits.take(rule, key, ctx.now)
+
+
+async def _count_stranger(ctx: Context, email: str, account_id: str | None) -> Attempt:
+    """Count against the account's budget and the address's own, of the same size.
+
+    What one address fails beyond half of it is its own affair: a stranger at one address cannot close the door to the owner at
+    another, and many addresses together still get no more than the budget. Raises LockedOut.
+    """
+    rules, limits = ctx.services.rules, ctx.services.limits
+    common = await _count(ctx, Attempt(rules.lockout_account, folded(email)), account_id)
+    own = Attempt(rules.lockout_address, _from_here(ctx, email))
+    taken = await take_of_account(ctx, own.rule, own.key, account_id)
+    is_beyond_half = own.rule.capacity - taken.remaining > -(-own.rule.capacity // 2)
+    if is_beyond_half or not taken.is_allowed:
+        await limits.give_back(common.rule, common.key, ctx.now)
+    if not taken.is_allowed:
+        raise LockedOut(taken)
+    return own if is_beyond_half else Attempt(own.rule, own.key, common)
+
+
+def _from_here(ctx: Context, email: str) -> str:
+    return f"{folded(email)}@{network(ctx.client.address)}"
 
 
 async def _count(ctx: Context, tried: Attempt, account_id: str | None) -> Attempt:

@@ -79,22 +79,25 @@ class _Writer:
                 raise
         else:
             self._idle.clear()
+        group = self._group or await self._begin()
         try:
-            if self._group is None:
-                await self._begin()
-                self._group = _Group()
             self.connection.execute("SAVEPOINT unit")
         except BaseException as error:
             self._pass_on()
             raise _translated(error) from error
-        self._group.size += 1
-        return self._group
+        group.size += 1
+        return group
 
     def leave(self, *, keep: bool) -> None:
         """End the savepoint and hand the writer on; the unit is durable when its group is."""
-        if not keep:
-            self.connection.execute("ROLLBACK TO unit")
-        self.connection.execute("RELEASE unit")
+        if self.connection.in_transaction:
+            if not keep:
+                self.connection.execute("ROLLBACK TO unit")
+            self.connection.execute("RELEASE unit")
+        elif self._group is not None:
+            # A full disk or a failing one: SQLite has undone the whole transaction, and every unit in it must hear of it.
+            self._group.durable.set_exception(UnavailableError("the transaction was undone"))
+            self._group = None
         self._pass_on()
 
     async def close(self) -> None:
@@ -103,12 +106,28 @@ class _Writer:
         self._thread.shutdown()
         self.connection.close()
 
-    async def _begin(self) -> None:
+    async def _begin(self) -> _Group:
         try:
             self.connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:
             # Another process writes (the command line, a second worker): wait for it in the thread, not on the loop.
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._begin_patiently)
+            begun = asyncio.get_running_loop().run_in_executor(self._thread, self._begin_patiently)
+            try:
+                await asyncio.shield(begun)
+            except asyncio.CancelledError:
+                # The thread goes on asking. The turn ends when it is answered, and the next in the queue gets what it got.
+                begun.add_done_callback(self._begun_for_nobody)
+                raise
+            except BaseException as error:
+                self._pass_on()
+                raise _translated(error) from error
+        self._group = _Group()
+        return self._group
+
+    def _begun_for_nobody(self, begun: asyncio.Future[None]) -> None:
+        if begun.exception() is None:
+            self._group = _Group()
+        self._pass_on()
 
     def _begin_patiently(self) -> None:
         deadline = time.monotonic() + BUSY_SECONDS

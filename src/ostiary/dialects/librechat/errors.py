@@ -170,6 +170,7 @@ DIRECTORY: dict[str, str] = {
 LIMITED: dict[str, str] = {
     "login.address": "Too many login attempts, please try again after {minutes} minutes.",
     "lockout.account": "Too many login attempts, please try again after {minutes} minutes.",
+    "lockout.address": "Too many login attempts, please try again after {minutes} minutes.",
     "lockout.device": "Too many login attempts, please try again after {minutes} minutes.",
     "register.address": "Too many accounts created, please try again after {minutes} minutes",
     "factor.address": "Too many verification attempts, please try again after {minutes} minutes.",

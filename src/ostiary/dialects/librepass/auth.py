@@ -79,6 +79,7 @@ async def oauth(call: Call) -> Response:
         raise BodyRefused(errors.UNREADABLE)
     async with call.begin() as ctx:
         await deps.limited(ctx, ctx.services.rules.standard, deps.by_address(ctx))
+        await bans.check_address(ctx)
         match grant:
             case "login":
                 return await _login(call, ctx)
@@ -91,7 +92,6 @@ async def oauth(call: Call) -> Response:
 async def _login(call: Call, ctx: Context) -> Response:
     """6.3. With a factor owed, the key handed out opens nothing until 6.4; then the same key does."""
     given = deps.decoded(call.body, schemas.Login, errors.SYNTAX)
-    await bans.check_address(ctx)
     rule, bucket = ctx.services.rules.standard, deps.by_email(ctx, given.email)
     await deps.limited(ctx, rule, bucket)
     key = new_key()
@@ -150,10 +150,11 @@ async def verify_email(call: Call) -> Response:
 
 
 async def _limit_mail(ctx: Context, email: str) -> None:
-    """Four buckets, each kept even if a later one refuses (6.5)."""
+    """Four buckets, each kept even if a later one refuses (6.5). Raises Throttled, Banned."""
     rules, keys = ctx.services.rules, (deps.by_address(ctx), deps.by_email(ctx, email))
     await deps.limited(ctx, rules.standard, *keys)
     await deps.limited(ctx, rules.mail, *keys)
+    await bans.check_address(ctx)
 
 
 async def _reveal(ctx: Context, email: str) -> None:
