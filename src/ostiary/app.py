@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -151,6 +152,11 @@ def front_desk(services: Services) -> FrontDesk:
     key_wire: Wire | None = LibrePass() if "librepass" in dialects else None
     operations = Operations([wire for wire in (password_wire, key_wire) if wire is not None])
     return FrontDesk(services, operations, password_wire, key_wire)
+
+
+def documented() -> dict[str, Any]:
+    """The OpenAPI document of both wires and the operators' paths."""
+    return Operations([LibreChat(), LibrePass()]).document("/")
 
 
 def create_app(settings: Settings | None = None, clock: Callable[[], int] = now) -> Application:

@@ -1,39 +1,87 @@
-"""The tables in the database, in the migrations and in `storage.tables` are the same."""
+"""Migrations: their newest is HEAD, they make the tables that the code speaks of, and starting together does no harm."""
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from pathlib import Path
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from ostiary.storage import upgrade
 from ostiary.storage.migrate import HEAD, at_head, migrate
 from ostiary.storage.tables import metadata
-from ostiary.storage.upgrade import configuration
+from tests.services.postgres import PostgresServer
 
 
-def test_the_known_head_is_the_newest_migration() -> None:
-    assert ScriptDirectory.from_config(configuration()).get_current_head() == HEAD
+def differences(connection: Connection) -> list[object]:
+    """What Alembic would still change to get from the database to the tables of the code."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    return list(compare_metadata(context, metadata))
 
 
-async def test_migrations_make_exactly_the_tables_that_the_code_uses(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'fresh.db'}"
+def test_head_is_the_newest_migration() -> None:
+    script = ScriptDirectory.from_config(upgrade.configuration())
 
-    was_changed, was_changed_again = await migrate(url), await migrate(url)
+    assert script.get_heads() == [HEAD]
 
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        difference = compare_metadata(MigrationContext.configure(connection), metadata)
-    engine.dispose()
-    assert (was_changed, was_changed_again) == (True, False)
+
+async def test_the_migrations_make_the_tables_that_the_code_speaks_of(database_url: str) -> None:
+    if database_url.startswith("sqlite"):
+        engine = create_engine(database_url)
+        with engine.connect() as connection:
+            found = differences(connection)
+        engine.dispose()
+    else:
+        asynchronous = create_async_engine("postgresql+asyncpg" + database_url[database_url.index("://") :])
+        async with asynchronous.connect() as connection_:
+            found = await connection_.run_sync(differences)
+        await asynchronous.dispose()
+
+    assert found == []
+
+
+async def test_a_database_at_head_is_left_alone(database_url: str) -> None:
+    assert await at_head(database_url)
+    assert not await migrate(database_url)
+
+
+async def test_an_empty_file_is_brought_to_head(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'folder' / 'new.db'}"
+    before = await at_head(url)
+
+    assert await migrate(url)
+
+    assert (before, await at_head(url)) == (False, True)
+    assert not await migrate(url)
+
+
+async def test_servers_that_start_together_migrate_once(postgres: PostgresServer) -> None:
+    url = postgres.create_database("together")
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(migrate(url) for _ in range(4)))
+
     assert await at_head(url)
-    assert difference == []
 
 
-async def test_the_database_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
-    await migrate(f"sqlite:///{tmp_path / 'new' / 'fresh.db'}")
+async def test_a_migration_that_breaks_half_way_leaves_nothing(tmp_path: Path) -> None:
+    """A table in the way: what came before it in the same step must not stay."""
+    path = tmp_path / "broken.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE outbox (id TEXT)")
+    connection.commit()
+    tried = await asyncio.gather(migrate(f"sqlite:///{path}"), return_exceptions=True)
 
-    assert (tmp_path / "new" / "fresh.db").stat().st_mode & 0o077 == 0
-    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    connection.execute("DROP TABLE outbox")
+    connection.commit()
+    connection.close()
+
+    assert isinstance(tried[0], Exception)
+    assert tables == {"outbox"}
+    assert await migrate(f"sqlite:///{path}")

@@ -229,3 +229,18 @@ async def test_more_units_than_one_commit_takes_are_all_committed(database: SQLi
         await asyncio.gather(*(notes.keep(database, f"n{number:04d}") for number in range(many)))
 
     assert len(await notes.kept(database)) == many
+
+
+async def test_a_commit_that_the_engine_refuses_is_no_commit(database: SQLite) -> None:
+    await notes.keep(database, "before")
+    unit = database.unit()
+    await unit.run(notes.add, name="refused", value="", at=0)
+    database._writer.connection.execute("PRAGMA defer_foreign_keys=ON")
+    database._writer.connection.execute("INSERT INTO ciphers VALUES ('nobody', 'x', 0, '', NULL, 0, 0, 0, 0, 0)")
+
+    with pytest.raises(UnavailableError):
+        await unit.commit()
+
+    assert await notes.kept(database) == ["before"]
+    async with asyncio.timeout(10):
+        await notes.keep(database, "after")

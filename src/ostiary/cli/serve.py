@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from ostiary import __version__
@@ -53,7 +54,7 @@ def serve(*, as_json: bool) -> None:
 
 
 class _Farewell:
-    """Notes that someone asked to end. Raising from a handler would not do: in a destructor the exception is lost, and so the order.
+    """Notes that someone asked to end. Raising would not do: in a destructor an exception is lost, and the order with it.
 
     The server hears for itself while it runs, and raises what it heard again when all is done; noted here, that is no failure.
     """
@@ -74,7 +75,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._farewell.is_said:
-            self.should_exit = self.started = True
+            self.should_exit = True
             return
         await super().startup(sockets)
 
@@ -175,8 +176,15 @@ def _run(settings: Settings, listener: socket.socket, farewell: _Farewell) -> in
         timeout_graceful_shutdown=10,
     )
     if settings.server.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
-        return 0
+        if farewell.is_said:
+            return 0
+        supervisor = Multiprocess(config, sockets=[listener])
+        supervisor.run()
+        return int(any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes))
     server = _Server(config, farewell)
-    server.run(sockets=[listener])
-    return 0 if server.started else 1
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:
+        # The application did not come up; the log has the reason.
+        return 1
+    return 0 if server.started or farewell.is_said else 1

@@ -116,7 +116,7 @@ class FrontDesk:
         if call.method not in _METHODS:
             return wire.wrong_method(call, wire.allowed_methods(call.path))
         if call.method == "HEAD":
-            return await self._head(call, wire)
+            return self._head(call, wire)
         if call.method not in _WITH_BODY:
             return None
         most = self._max_vault_body if call.path.startswith(VAULT_PATHS) else self._max_body
@@ -173,13 +173,14 @@ class FrontDesk:
             return key_wire
         return password_wire
 
-    async def _head(self, call: Call, wire: Wire) -> Response:
-        # A mail scanner's HEAD must do nothing; where GET changes nothing either, it is answered alike.
-        if ("GET", call.path) in wire.harmless:
-            return await wire.exact["GET", call.path](call)
-        if ("GET", call.path) in wire.exact:
+    def _head(self, call: Call, wire: Wire) -> Response | None:
+        # A mail scanner's HEAD must do nothing. Where GET changes nothing, it is answered alike; the server drops the body.
+        if ("GET", call.path) in wire.exact and ("GET", call.path) not in wire.harmless:
             return raw_response(b"", None)
-        return wire.wrong_method(call, allowed) if (allowed := wire.allowed_methods(call.path)) else wire.not_found(call)
+        if "GET" not in wire.allowed_methods(call.path):
+            return wire.wrong_method(call, allowed) if (allowed := wire.allowed_methods(call.path)) else wire.not_found(call)
+        call.method = call.scope["method"] = "GET"
+        return None
 
     def _options(self, call: Call, headers: Sequence[Header], origin: bytes | None) -> Response:
         allowed = self._by_path(call).allowed_methods(call.path)

@@ -19,6 +19,7 @@ from ostiary.identity.refusals import Refusal
 PING_SECONDS = 2
 JSON_TYPE = "application/json"
 _TEXT = {"description": "Text", "content": {"text/html": {"schema": {"type": "string"}}}}
+_PLAIN = {"description": "Prometheus", "content": {"text/plain; version=0.0.4; charset=utf-8": {"schema": {"type": "string"}}}}
 _JSON = {"description": "JSON", "content": {"application/json": {"schema": {"type": "object"}}}}
 
 
@@ -35,7 +36,7 @@ class Operations(Wire):
         self.route("GET", "/health", self._health, summary="Whether it is ready to serve", answers=ready)
         self.route("GET", "/livez", self._live, summary="Whether the process lives", answers={200: _TEXT})
         self.route("GET", "/readyz", self._ready, summary="Each dependency", answers={200: _JSON, 503: _JSON})
-        self.route("GET", "/metrics", self._metrics, summary="Prometheus metrics", answers={200: _TEXT, 403: _JSON})
+        self.route("GET", "/metrics", self._metrics, summary="Prometheus metrics", answers={200: _PLAIN, 403: _JSON})
         self.route("GET", "/openapi.json", self._openapi, summary="This document", answers={200: _JSON})
         self.route("GET", "/docs", self._docs, summary="This document, to read", answers={200: _TEXT})
 

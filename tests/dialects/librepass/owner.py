@@ -147,6 +147,12 @@ class Owner:
         }
         return await self.call("PATCH", "/api/user/email", body)
 
+    async def change(self, what: str, to: str, ciphers: list[dict[str, str]] | None = None, **members: Any) -> httpx.Response:
+        """`change_email` or `change_password`."""
+        if what == "change_email":
+            return await self.change_email(to, ciphers, **members)
+        return await self.change_password(to, ciphers, **members)
+
     async def delete(self, **members: Any) -> httpx.Response:
         """Delete the account."""
         return await self.call("DELETE", "/api/user/delete", {"sharedKey": await self.shared_key(), **members})

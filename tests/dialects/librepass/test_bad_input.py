@@ -1,4 +1,4 @@
-"""Bad input: every endpoint against bodies and queries that make no sense. Never a 5xx, always the shape that clients can read."""
+"""Bad input: every endpoint against bodies and queries that make no sense. Never a 5xx, always what clients can read."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +22,6 @@ from tests.dialects.librepass.owner import (
     public_hex,
     refused,
     registered,
-    shared_hex,
     signed_in,
 )
 from tests.house import House, open_house
@@ -141,10 +141,9 @@ async def test_a_wrong_proof_changes_nothing(house: House, call: str) -> None:
 @pytest.mark.parametrize("call", ["change_email", "change_password"])
 async def test_a_new_key_must_be_proven_too(house: House, call: str) -> None:
     someone = await signed_in(house)
-    unproven = {"newPublicKey": public_hex(private_key("x", "y"))}
-    change = {"change_email": Owner.change_email, "change_password": Owner.change_password}[call]
+    unproven: dict[str, Any] = {"newPublicKey": public_hex(private_key("x", "y"))}
 
-    assert refused(await change(someone, "other@example.com", **unproven)) == SHARED_SECRET
+    assert refused(await someone.change(call, "other@example.com", **unproven)) == SHARED_SECRET
     assert (await owner(house).login()).status_code == 200
 
 
@@ -194,7 +193,7 @@ async def test_pre_login_without_an_address_has_the_defaults(house: House, query
     [(0, 65536, 4), (11, 65536, 4), (3, 20479, 4), (3, 153601, 4), (3, 65536, 0), (3, 65536, 11), (-1, 65536, 4), (3, 2**40, 4)],
 )
 async def test_parameters_outside_the_declared_ranges_are_refused(house: House, parameters: tuple[int, int, int]) -> None:
-    chosen = dict(zip(DEFAULTS, parameters, strict=True))
+    chosen: dict[str, Any] = dict(zip(DEFAULTS, parameters, strict=True))
     someone = owner(house)
 
     assert refused(await someone.register(**chosen)) == INVALID_BODY
@@ -205,7 +204,7 @@ async def test_parameters_outside_the_declared_ranges_are_refused(house: House, 
 
 @pytest.mark.parametrize("parameters", [(1, 20480, 1), (10, 153600, 10), (3, 65535, 4)])
 async def test_parameters_at_the_ends_of_the_ranges_are_kept(house: House, parameters: tuple[int, int, int]) -> None:
-    chosen = dict(zip(DEFAULTS, parameters, strict=True))
+    chosen: dict[str, Any] = dict(zip(DEFAULTS, parameters, strict=True))
     someone = await registered(house, **chosen)
 
     answer = (await someone.get(f"/api/auth/preLogin?email={EMAIL.upper()}")).json()

@@ -172,7 +172,7 @@ async def test_a_set_up_race_leaves_one_factor(house: House) -> None:
     await other.login()
     apps = [Authenticator(house.clock), Authenticator(house.clock, "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")]
 
-    answers = await asyncio.gather(someone.set_up(apps[0]), other.set_up(apps[1]))
+    answers = list(await asyncio.gather(someone.set_up(apps[0]), other.set_up(apps[1])))
 
     assert statuses(answers)[200] == 1
     winner = apps[[answer.status_code for answer in answers].index(200)]

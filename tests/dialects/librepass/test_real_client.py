@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.postgres import PostgresServer
 from tests.served import served
+from tests.services.postgres import PostgresServer
 
 NODE = Path(__file__).parents[2] / "node"
 CHAPTERS = [

@@ -80,5 +80,18 @@ def answers(known: Mapping[int, Answer], *messages: int) -> dict[int, Answer]:
     """These answers, a message for each of these statuses, and what any route can say: malformed, too large, not now."""
     found: dict[int, Answer] = dict(known)
     for status in (*messages, _MALFORMED, *_UNAVAILABLE):
-        found.setdefault(status, {**MESSAGE, "description": HTTPStatus(status).phrase})
+        message = {**MESSAGE, "description": HTTPStatus(status).phrase}
+        found[status] = _either(found[status], message) if status in found else message
     return found
+
+
+def _either(one: Answer, other: Answer) -> Answer:
+    """An answer of this shape or of that."""
+    schemas = [
+        part["content"]["application/json"].get("schema", {})
+        for part in (one, other)
+        if "application/json" in part.get("content", {})
+    ]
+    if len(schemas) < 2:  # noqa: PLR2004 - only one is JSON
+        return {**other, **one, "content": {**other.get("content", {}), **one.get("content", {})}}
+    return {**one, "content": {**one["content"], "application/json": {"schema": {"anyOf": schemas}}}}
