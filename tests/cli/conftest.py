@@ -43,7 +43,7 @@ class Operator:
         with _logging_kept():
             return CliRunner(env={**self.environment, **environment}).invoke(ostiary, words, input=stdin, prog_name="ostiary")
 
-    def json(self, *words: str, stdin: str = "", **environment: str) -> Any:  # noqa: ANN401 - any JSON
+    def json(self, *words: str, stdin: str = "", **environment: str) -> Any:
         """Run a command that must succeed; the one JSON value that it prints."""
         done = self.run(*words, "--json", stdin=stdin, **environment)
         assert done.exit_code == 0, done.output
@@ -64,7 +64,7 @@ class Operator:
         assert words_of_json in done.stderr
         return words_of_json
 
-    async def meanwhile(self, *words: str, stdin: str = "") -> Any:  # noqa: ANN401
+    async def meanwhile(self, *words: str, stdin: str = "") -> Any:
         """`json`, while the event loop of the test goes on."""
         return await asyncio.to_thread(self.json, *words, stdin=stdin)
 

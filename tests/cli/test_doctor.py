@@ -41,7 +41,7 @@ def examined(operator: Operator, *, code: int, **environment: str) -> dict[str, 
     return {finding["about"]: finding for finding in value["findings"] if finding["state"] != "ok"}
 
 
-def _failing(operator: Operator, environment: dict[str, str]) -> Any:  # noqa: ANN401
+def _failing(operator: Operator, environment: dict[str, str]) -> Any:
     done = operator.run("doctor", "--json", **environment)
     assert done.exit_code == 1
     return json.loads(done.stdout)

@@ -49,7 +49,7 @@ def code(text: str, *, used: bool = False) -> dict[str, Any]:
     return {"codeHash": sha256(text.encode()).hexdigest(), "used": used, "usedAt": used_at}
 
 
-def user(number: int, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+def user(number: int, **fields: Any) -> dict[str, Any]:
     """A document of the collection, as the export has it."""
     return {
         "_id": {"$oid": f"{number:024x}"},
@@ -88,7 +88,7 @@ def write(file: Path, *documents: dict[str, Any]) -> Path:
     return file
 
 
-def move_in(operator: Operator, file: Path, *words: str) -> Any:  # noqa: ANN401 - JSON
+def move_in(operator: Operator, file: Path, *words: str) -> Any:
     return operator.json("import", "librechat", "--from", str(file), *words)
 
 

@@ -53,11 +53,11 @@ class Original:
         self.url = url
         self.connection = connection
 
-    async def add(self, table: str, **row: Any) -> None:  # noqa: ANN401 - column values
+    async def add(self, table: str, **row: Any) -> None:
         names, places = ", ".join(row), ", ".join(f"${number}" for number in range(1, len(row) + 1))
         await self.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", *row.values())  # noqa: S608
 
-    async def add_user(self, email: str, **columns: Any) -> UUID:  # noqa: ANN401
+    async def add_user(self, email: str, **columns: Any) -> UUID:
         row = {
             "id": uuid4(),
             "email": email,
@@ -75,7 +75,7 @@ class Original:
         await self.add("user_table", **row)
         return UUID(str(row["id"]))
 
-    async def add_token(self, owner: UUID, **columns: Any) -> str:  # noqa: ANN401
+    async def add_token(self, owner: UUID, **columns: Any) -> str:
         token = "lp_" + hashlib.sha256(uuid4().bytes).hexdigest()
         times = {"created": NOW - timedelta(days=50), "last_used": NOW - timedelta(days=1)}
         await self.add(
@@ -83,7 +83,7 @@ class Original:
         )
         return token
 
-    async def add_cipher(self, owner: UUID, column: str = "data", data: str = "c0ffee", **columns: Any) -> UUID:  # noqa: ANN401
+    async def add_cipher(self, owner: UUID, column: str = "data", data: str = "c0ffee", **columns: Any) -> UUID:
         row = {
             "id": uuid4(), "owner": owner, "type": 0, "favorite": True, "re_prompt": False, "version": 1,
             "created": NOW - timedelta(days=40), "last_modified": NOW - timedelta(days=30), column: data, **columns,
@@ -124,7 +124,7 @@ def public_key(email: str) -> str:
     return private_key(email).public_key().public_bytes_raw().hex()
 
 
-async def move_in(operator: Operator, original: Original, *words: str) -> Any:  # noqa: ANN401 - JSON
+async def move_in(operator: Operator, original: Original, *words: str) -> Any:
     return await operator.meanwhile("import", "librepass", "--from", original.url, *words)
 
 

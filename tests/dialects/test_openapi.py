@@ -31,7 +31,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
 )
-def test_no_request_made_from_the_document_gets_an_answer_that_it_does_not_name(case: schemathesis.Case[Any], place: Served) -> None:
+def test_no_request_made_from_the_document_gets_an_answer_that_it_does_not_name(
+    case: schemathesis.Case[Any], place: Served
+) -> None:
     response = case.call(base_url=place.url, allow_redirects=False)
 
     case.validate_response(response, checks=CHECKS)

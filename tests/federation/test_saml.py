@@ -83,15 +83,6 @@ async def test_an_administrators_answer_comes_to_the_panels_own_path() -> None:
     assert await refusal(Story().signed(), flow=flow) == "destination"
 
 
-async def test_an_administrators_answer_comes_to_the_panels_own_path() -> None:
-    flow = replace_struct(FLOW, is_admin=True)
-    story = replace(Story(), recipient=ADMIN_CONSUMER, destination=ADMIN_CONSUMER)
-
-    assert (await refusal(story.signed(), flow=flow)).startswith("BELIEVED")
-    assert await refusal(story.signed()) == "destination"
-    assert await refusal(Story().signed(), flow=flow) == "destination"
-
-
 class TestAttributes:
     async def test_the_default_names(self) -> None:
         story = Story(

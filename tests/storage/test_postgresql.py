@@ -46,7 +46,9 @@ async def backends(url: str, state: str) -> int:
     """How many connections of ours are in this state."""
     connection = await asyncpg.connect(url)
     try:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = $1 AND pid <> pg_backend_pid()"
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = $1 AND pid <> pg_backend_pid()"
+        )
         return int(await connection.fetchval(query, state))
     finally:
         await connection.close()
@@ -55,7 +57,9 @@ async def backends(url: str, state: str) -> int:
 async def end_backends(url: str) -> None:
     """What an administrator or a failover does to every connection."""
     connection = await asyncpg.connect(url)
-    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    query = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
     await connection.execute(query)
     await connection.close()
 

@@ -153,8 +153,12 @@ async def test_a_commit_that_is_cancelled_is_still_whole(database: Database) -> 
 
     async def write() -> None:
         unit = database.unit()
-        await unit.run_many(notes.add, [{"name": name, "value": "", "at": 0} for name in "ab"])
-        await unit.commit()
+        try:
+            await unit.run_many(notes.add, [{"name": name, "value": "", "at": 0} for name in "ab"])
+            await unit.commit()
+        except BaseException:
+            await unit.rollback()
+            raise
 
     for turns in range(8):
         task = asyncio.create_task(write())

@@ -58,7 +58,7 @@ GARBAGE = [
     b"{}{}",
     "{}".encode("utf-16"),
 ]
-ODD = [
+ODD: list[object] = [
     None,
     True,
     False,
@@ -199,7 +199,9 @@ async def test_odd_answers_to_a_pending_sign_in_open_nothing(lenient: House) -> 
     for value in ODD:
         for field in ("token", "backupCode"):
             someone, pending = await owing(lenient)
-            answer = await someone.post("/api/auth/2fa/verify-temp", {"tempToken": pending, field: value} if _is_plain(value) else {})
+            answer = await someone.post(
+                "/api/auth/2fa/verify-temp", {"tempToken": pending, field: value} if _is_plain(value) else {}
+            )
             assert answer.status_code in (400, 401), (field, value)
             assert not someone.refresh_cookie
 
@@ -246,7 +248,9 @@ async def test_very_many_members_and_parameters_are_no_fault(lenient: House) -> 
     check(await lenient.client.post(f"/api/auth/refresh?{query}"), "parameters")
     check(
         await lenient.client.post(
-            "/api/auth/login", content="&".join(f"k{n}=1" for n in range(500)), headers={"Content-Type": "application/x-www-form-urlencoded"}
+            "/api/auth/login",
+            content="&".join(f"k{n}=1" for n in range(500)),
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
         ),
         "form",
     )

@@ -29,6 +29,7 @@ BEARER_ROUTES = [
     ("GET", "/api/admin/verify"),
 ]
 
+
 async def answer_to(house: House, authorization: str) -> tuple[int, Any]:
     """Status and body of `GET /api/user`."""
     answer = await house.client.get("/api/user", headers={"Authorization": authorization})
@@ -42,7 +43,15 @@ async def test_an_access_token_has_the_originals_claims_and_its_session(house: H
 
     now = house.clock.now // 1_000_000
     user = (await someone.get("/api/user")).json()
-    expected = {"id": user["id"], "username": "", "provider": "local", "email": EMAIL, "iat": now, "exp": now + 900, "iss": ORIGIN}
+    expected = {
+        "id": user["id"],
+        "username": "",
+        "provider": "local",
+        "email": EMAIL,
+        "iat": now,
+        "exp": now + 900,
+        "iss": ORIGIN,
+    }
     assert {name: value for name, value in claims.items() if name not in ("sid", "jti")} == expected
     assert claims["sid"] != claims["jti"]
 
@@ -102,7 +111,7 @@ async def test_every_protected_route_asks_for_a_bearer(house: House, method: str
     ],
 )
 async def test_what_is_no_token_is_answered_with_the_originals_text(house: House, authorization: str, text: str) -> None:
-    headers = {"Authorization": authorization.encode("latin-1")}
+    headers = {b"Authorization": authorization.encode("latin-1")}
 
     answer = await house.client.get("/api/user", headers=headers)
 

@@ -59,7 +59,9 @@ async def test_answering_a_factor_sets_the_same_cookies(house: House) -> None:
         ({"NODE_ENV": "production", "SESSION_COOKIE_SECURE": "false"}, False),
     ],
 )
-async def test_the_secure_attribute_follows_the_original(make_house: MakeHouse, settings: dict[str, str], is_secure: bool) -> None:
+async def test_the_secure_attribute_follows_the_original(
+    make_house: MakeHouse, settings: dict[str, str], is_secure: bool
+) -> None:
     house = await make_house(**settings)
     someone = browser(house)
     await someone.register()
@@ -183,7 +185,9 @@ async def test_every_answer_carries_what_keeps_it_private(house: House) -> None:
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
-@pytest.mark.parametrize(("settings", "expected"), [({}, None), ({"DOMAIN_SERVER": "https://id.example.org"}, "max-age=31536000")])
+@pytest.mark.parametrize(
+    ("settings", "expected"), [({}, None), ({"DOMAIN_SERVER": "https://id.example.org"}, "max-age=31536000")]
+)
 async def test_hsts_is_sent_where_the_server_is_reached_by_tls(
     make_house: MakeHouse, settings: dict[str, str], expected: str | None
 ) -> None:
@@ -195,8 +199,15 @@ async def test_hsts_is_sent_where_the_server_is_reached_by_tls(
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
-@pytest.mark.parametrize("junk", ["; ".join(f"c{n}=v" for n in range(200)), "a" * 8000, "é=ü", "=", ";;;", "refreshToken", "ostiary_device=.."])
+@pytest.mark.parametrize(
+    "junk", ["; ".join(f"c{n}=v" for n in range(200)), "a" * 8000, "é=ü", "=", ";;;", "refreshToken", "ostiary_device=.."]
+)
 async def test_junk_cookies_are_passed_over(house: House, junk: str) -> None:
-    for method, path in (("GET", "/api/user"), ("POST", "/api/auth/refresh"), ("POST", "/api/auth/logout"), ("POST", "/api/auth/login")):
-        answer = await house.client_at("127.0.0.1").request(method, path, headers={"Cookie": junk.encode()})
+    for method, path in (
+        ("GET", "/api/user"),
+        ("POST", "/api/auth/refresh"),
+        ("POST", "/api/auth/logout"),
+        ("POST", "/api/auth/login"),
+    ):
+        answer = await house.client_at("127.0.0.1").request(method, path, headers={b"Cookie": junk.encode()})
         assert answer.status_code < 500

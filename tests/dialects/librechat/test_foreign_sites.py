@@ -110,7 +110,13 @@ async def test_a_body_of_another_type_is_no_body(house: House, media_type: str) 
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/auth/register", "/api/auth/requestPasswordReset", "/api/auth/resetPassword", "/api/user/verify", "/api/auth/2fa/verify-temp"],
+    [
+        "/api/auth/register",
+        "/api/auth/requestPasswordReset",
+        "/api/auth/resetPassword",
+        "/api/user/verify",
+        "/api/auth/2fa/verify-temp",
+    ],
 )
 async def test_every_form_is_for_the_own_site_alone(house: House, path: str) -> None:
     headers = {"Content-Type": FORM, "Origin": "https://evil.example"}

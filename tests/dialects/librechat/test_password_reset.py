@@ -6,7 +6,6 @@ import asyncio
 
 import httpx
 import pytest
-
 from sqlalchemy import select
 
 from ostiary.identity import accounts, audit, factors
@@ -108,7 +107,9 @@ async def test_a_newer_link_makes_the_older_useless(house: House) -> None:
     assert await submitted(house, {**newer}) == DONE
 
 
-@pytest.mark.parametrize("user_id", ["of another", "", None, [], {}, "A,B", "upper", "00000000-0000-4000-8000-000000000000", "nul\0"])
+@pytest.mark.parametrize(
+    "user_id", ["of another", "", None, [], {}, "A,B", "upper", "00000000-0000-4000-8000-000000000000", "nul\0"]
+)
 async def test_a_link_is_bound_to_its_account(house: House, user_id: object) -> None:
     await browser(house).register()
     other = await signed_in(house, "other@example.com")
@@ -194,7 +195,11 @@ async def test_the_owner_is_told_without_any_secret(house: House) -> None:
 async def test_a_stranger_cannot_tell_a_known_address_from_an_unknown_one(house: House) -> None:
     await browser(house).register()
 
-    known, unknown, none = await asked(house), await asked(house, "nobody@example.com"), await house.client.post("/api/auth/requestPasswordReset")
+    known, unknown, none = (
+        await asked(house),
+        await asked(house, "nobody@example.com"),
+        await house.client.post("/api/auth/requestPasswordReset"),
+    )
 
     assert known.content == unknown.content == none.content
     assert known.status_code == unknown.status_code == none.status_code == 200
@@ -210,7 +215,16 @@ async def test_the_address_may_be_typed_in_any_case(house: House) -> None:
     assert [mail["To"] for mail in await house.mails() if SUBJECT in mail["Subject"]] == [f"Test User <{EMAIL}>"]
 
 
-@pytest.mark.parametrize("email", [["u@example.com", "evil@example.com"], "u@example.com,evil@example.com", "u@example.com;evil@example.com", "u@example.com\r\nBcc: evil@example.com", {"email": EMAIL}])
+@pytest.mark.parametrize(
+    "email",
+    [
+        ["u@example.com", "evil@example.com"],
+        "u@example.com,evil@example.com",
+        "u@example.com;evil@example.com",
+        "u@example.com\r\nBcc: evil@example.com",
+        {"email": EMAIL},
+    ],
+)
 async def test_one_request_mails_nobody_else(house: House, email: object) -> None:
     await browser(house).register()
 

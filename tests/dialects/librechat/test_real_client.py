@@ -41,7 +41,7 @@ class Client:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def call(self, name: str, *arguments: object, tab: str = "first") -> Any:  # noqa: ANN401 - JSON
+    def call(self, name: str, *arguments: object, tab: str = "first") -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"tab": tab, "call": name, "args": arguments}) + "\n")
@@ -51,7 +51,7 @@ class Client:
             raise ClientRefusedError(answer["status"], answer["data"])
         return answer["data"]
 
-    def sign_in(self, login: dict[str, str], tab: str = "first") -> Any:  # noqa: ANN401
+    def sign_in(self, login: dict[str, str], tab: str = "first") -> Any:
         answer = self.call("login", login, tab=tab)
         if "token" in answer:
             self.call("useToken", answer["token"], tab=tab)

@@ -158,7 +158,11 @@ async def test_32_registrations_of_one_address_make_one_account(house: House) ->
 
     assert answers == [(200, REGISTERED)] * 32
     assert await how_many(house) == 1
-    let_in = [p for p in passwords[:32] if (await Browser(house.client_at(f"192.0.2.{passwords.index(p)}")).login(password=p)).status_code == 200]
+    let_in = [
+        p
+        for p in passwords[:32]
+        if (await Browser(house.client_at(f"192.0.2.{passwords.index(p)}")).login(password=p)).status_code == 200
+    ]
     assert len(let_in) <= 1
 
 
@@ -215,7 +219,9 @@ async def test_only_the_listed_domains_register(make_house: MakeHouse, email: st
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
-@pytest.mark.parametrize("email", ["a@ok.test@evil.test", "a@ok.test.", '"a@ok.test"@evil.test', "a@ok.test%00.evil.test", "a@evil.test#@ok.test"])
+@pytest.mark.parametrize(
+    "email", ["a@ok.test@evil.test", "a@ok.test.", '"a@ok.test"@evil.test', "a@ok.test%00.evil.test", "a@evil.test#@ok.test"]
+)
 async def test_an_address_with_two_readings_is_no_address(make_house: MakeHouse, email: str) -> None:
     house = await make_house(OSTIARY_ALLOWED_DOMAINS="ok.test")
 

@@ -147,7 +147,9 @@ async def test_of_32_answers_to_one_temporary_token_one_gets_in(make_house: Make
 
     assert [answer.status_code for answer in answers].count(200) == 1
     async with house.begin() as ctx:
-        rows = await ctx.db.all(Query(lambda kind, used_at: (kind, used_at), select(tables.factors.c.kind, tables.factors.c.used_at)))
+        rows = await ctx.db.all(
+            Query(lambda kind, used_at: (kind, used_at), select(tables.factors.c.kind, tables.factors.c.used_at))
+        )
     assert len([used for kind, used in rows if kind == "backup_code" and used is not None]) <= 1
 
 

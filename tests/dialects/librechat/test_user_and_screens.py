@@ -144,7 +144,11 @@ async def test_the_anonymous_configuration(house: House) -> None:
         ({"MIN_PASSWORD_LENGTH": "12"}, {"minPasswordLength": 12}),
         ({"EMAIL_HOST": "127.0.0.1", "EMAIL_FROM": "o@example.org"}, {"emailEnabled": True}),
         (
-            {"OSTIARY_TERMS_VERSION": "1", "OSTIARY_TERMS_URL": "https://example.org/t", "OSTIARY_PRIVACY_URL": "https://example.org/p"},
+            {
+                "OSTIARY_TERMS_VERSION": "1",
+                "OSTIARY_TERMS_URL": "https://example.org/t",
+                "OSTIARY_PRIVACY_URL": "https://example.org/p",
+            },
             {
                 "interface": {
                     "privacyPolicy": {"externalUrl": "https://example.org/p", "openNewTab": True},
