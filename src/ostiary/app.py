@@ -151,6 +151,9 @@ def front_desk(services: Services) -> FrontDesk:
     password_wire: Wire | None = LibreChat(tuple(services.settings.openid_others)) if "librechat" in dialects else None
     key_wire: Wire | None = LibrePass() if "librepass" in dialects else None
     operations = Operations([wire for wire in (password_wire, key_wire) if wire is not None])
+    for wire in (password_wire, key_wire):
+        if wire is not None:
+            services.answers.update(wire.answers)
     return FrontDesk(services, operations, password_wire, key_wire)
 
 

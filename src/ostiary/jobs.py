@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from random import SystemRandom
 
 from ostiary.crypto.sealing import SealBrokenError
-from ostiary.identity import audit, bans, challenges, deletion, links, provider_sessions, sessions
+from ostiary.identity import asks, audit, bans, challenges, deletion, links, provider_sessions, sessions
 from ostiary.identity.context import Client, Services, begin
 from ostiary.mail import outbox
 from ostiary.mail.mailbox import LocalMailbox
@@ -17,8 +18,10 @@ from ostiary.observability.logging import log
 
 SWEEP_SECONDS = 60
 LOOK_SECONDS = 5
+AFTER_SECONDS = (0.05, 0.5)
 DAY = 24 * 3600 * 1_000_000
 AUDIT_RETENTION = 365 * DAY
+_random = SystemRandom()
 _NOBODY = Client("", "jobs")
 
 
@@ -60,6 +63,8 @@ class Jobs:
             return await outbox.claim_due(ctx.db, ctx.now)
 
     async def _send(self, row: outbox.Row) -> bool:
+        if row.kind.startswith(asks.PREFIX):
+            return await self._answer(row)
         error = await self._deliver(row)
         async with begin(self._services, _NOBODY) as ctx:
             if error is None:
@@ -68,6 +73,19 @@ class Jobs:
                 log.error("mail:abandoned", mail=row.id, kind=row.kind, error=error)
         self._services.metrics.mails.labels("sent" if error is None else "failed").inc()
         return error is None
+
+    async def _answer(self, row: outbox.Row) -> bool:
+        """Do what a stranger asked for, with the row's end in the same transaction. No mail leaves by this."""
+        try:
+            asked = outbox.opened(self._services.sealer, row)
+        except SealBrokenError:
+            async with begin(self._services, _NOBODY) as ctx:
+                await outbox.mark_failed(ctx.db, row, "SealBrokenError", ctx.now)
+            return False
+        async with begin(self._services, asks.client_of(asked)) as ctx:
+            await asks.answer(ctx, asked, self._services.answers)
+            await outbox.mark_sent(ctx.db, row, ctx.now)
+        return False
 
     async def sweep(self) -> None:
         """Delete what expired."""
@@ -111,6 +129,8 @@ class Jobs:
             await self._guarded(self.dispatch)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+                # Not right behind the request: what the work costs must not be felt by whoever asks next.
+                await asyncio.sleep(_random.uniform(*AFTER_SECONDS))
             self._wake.clear()
 
     async def _sweep_forever(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from ostiary import __version__
 from ostiary.cli import LazyGroup, ostiary
-from tests.cli.conftest import Operator
+from tests.cli.conftest import PASSWORD, Operator
 from tests.cli.test_serve import environment
 
 CONTRACT = {
@@ -126,26 +126,63 @@ def test_it_runs_as_a_module_and_by_its_name(tmp_path: Path) -> None:
         assert json.loads(done.stdout) == []
 
 
-@pytest.mark.parametrize(("reply", "is_deleted"), [("n\n", False), ("y\n", True)])
-def test_at_a_terminal_it_asks_before_it_destroys(operator: Operator, tmp_path: Path, reply: str, is_deleted: bool) -> None:
-    operator.json("user", "create", "ada@example.org")
+def at_a_terminal(operator: Operator, words: list[str], *talk: tuple[str, str]) -> tuple[int, str, str]:
+    """Run a command whose standard input is a terminal, and answer each question once it is asked.
+
+    The exit code, and what was said on both outputs.
+    """
     settings = {name: value for name, value in operator.environment.items() if value is not None}
     leader, follower = pty.openpty()
+    # In a session of its own, so that it asks this terminal and not the one where the tests were started.
     process = subprocess.Popen(
-        [sys.executable, "-m", "ostiary", "user", "delete", "ada@example.org"],
-        cwd=tmp_path,
+        [sys.executable, "-m", "ostiary", *words],
+        cwd=operator.folder,
         env=environment(**settings),
         stdin=follower,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        start_new_session=True,
     )
     os.close(follower)
-
-    os.write(leader, reply.encode())
-    _, words = process.communicate(timeout=60)
+    assert process.stderr is not None
+    asked = b""
+    for question, reply in talk:
+        while question.encode() not in asked:
+            more = os.read(process.stderr.fileno(), 1024)
+            assert more, asked
+            asked += more
+        os.write(leader, reply.encode())
+    said, rest = process.communicate(timeout=60)
     os.close(leader)
+    return process.returncode, said.decode(), (asked + rest).decode()
 
-    assert "Delete ada@example.org" in words
-    assert process.returncode == (0 if is_deleted else 1)
+
+@pytest.mark.parametrize(("reply", "is_deleted"), [("n\n", False), ("y\n", True)])
+def test_at_a_terminal_it_asks_before_it_destroys(operator: Operator, reply: str, is_deleted: bool) -> None:
+    operator.json("user", "create", "ada@example.org")
+
+    code, _, asked = at_a_terminal(operator, ["user", "delete", "ada@example.org"], ("[y/N]: ", reply))
+
+    assert "Delete ada@example.org" in asked
+    assert code == (0 if is_deleted else 1)
     assert (operator.json("user", "list") == []) is is_deleted
+
+
+def test_at_a_terminal_it_does_not_ask_when_told_so(operator: Operator) -> None:
+    operator.json("user", "create", "ada@example.org")
+
+    code, _, asked = at_a_terminal(operator, ["user", "delete", "ada@example.org", "--yes"])
+
+    assert (code, asked) == (0, "")
+
+
+def test_at_a_terminal_a_password_is_asked_for_twice_and_not_shown(operator: Operator) -> None:
+    words = ["user", "create", "ada@example.org", "--json"]
+    # What is typed before the terminal stopped echoing is thrown away; the blank comes after that.
+    talk = ("make one up): ", f"{PASSWORD}\n"), ("confirmation: ", f"{PASSWORD}\n")
+
+    code, said, asked = at_a_terminal(operator, words, *talk)
+
+    assert code == 0, asked
+    assert "horse" not in said + asked
+    assert "password" not in json.loads(said)

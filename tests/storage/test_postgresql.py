@@ -162,7 +162,9 @@ async def test_units_that_are_cancelled_leave_no_transaction_open(database: Data
         await unit.commit()
 
     tasks = [asyncio.create_task(write()) for _ in range(6)]
-    while await backends(database_url, "active") < 2:
+    for _ in range(1000):
+        if await backends(database_url, "active") >= 2:
+            break
         await asyncio.sleep(0.01)
     for task in tasks:
         task.cancel()

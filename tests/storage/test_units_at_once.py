@@ -145,7 +145,8 @@ async def test_units_that_are_cancelled_at_any_moment_never_stop_the_others(data
 
     kept = await notes.kept(database)
     assert {f"n{number:03d}" for number in range(120) if number % 2} <= set(kept)
-    assert {await database.unit().one(notes.find, name=name) for name in kept} == {"2"}
+    for name in kept:
+        assert await database.unit().one(notes.find, name=name) == "2"
 
 
 async def test_a_commit_that_is_cancelled_is_still_whole(database: Database) -> None:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 
 from ostiary.dialects.http import Call, MalformedBodyError
+from ostiary.identity.asks import Answer
 from ostiary.identity.refusals import Refusal
 from ostiary.observability.logging import log
 from ostiary.storage.database import UnavailableError, UnstorableError
@@ -99,6 +100,11 @@ class Wire:
             return
         call.scope["ostiary.call"] = call
         await self.app(call.scope, receive, send)
+
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """What this wire does about strangers' requests for mail (`identity.asks`)."""
+        return {}
 
     def knows(self, path: str) -> bool:
         """Whether a route of this wire has the path, under any method."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -73,6 +73,8 @@ class Services:
     """What checks names and passwords in place of our own, if anything does."""
     redirect_providers: Mapping[str, Any] = field(default_factory=dict)
     """Providers that a browser is sent to, by name; what they are is `federation.providers.RedirectProvider`."""
+    answers: dict[str, Callable[[Context, str], Awaitable[None]]] = field(default_factory=dict)
+    """What is done about a stranger's request for mail, by what was asked (`identity.asks`)."""
     wake_outbox: Callable[[], None] = lambda: None
 
 

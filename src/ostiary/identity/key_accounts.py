@@ -17,7 +17,7 @@ from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
 from ostiary.identity.public_keys import DEFAULTS, Config, NewKey, Parameters
-from ostiary.identity.refusals import AccountGone, AddressTaken, DomainRefused, LinkRefused, ProofRefused, RowsMismatched
+from ostiary.identity.refusals import AddressTaken, DomainRefused, LinkRefused, ProofRefused, RowsMismatched
 from ostiary.identity.sessions import Principal
 from ostiary.identity.vault import Rewritten
 from ostiary.storage import tables
@@ -60,21 +60,16 @@ async def parameters(ctx: Context, email: str) -> Parameters:
     return msgspec.json.decode(config, type=Config).parameters if config else DEFAULTS
 
 
-async def send_hint(ctx: Context, email: str) -> None:
-    """Mail the hint to its owner; a stranger who asks learns nothing. Raises AccountGone where strangers may be told."""
+async def answer_hint(ctx: Context, email: str) -> None:
+    """Mail the hint to its owner, if the address has a key account."""
     account = await accounts.by_email(ctx, email)
     config = await _config(ctx, account) if account else None
-    may = await throttle.may_mail(ctx, email)
     if account is None or config is None:
         await audit.record(ctx, audit.Event.HINT_REFUSED, account.id if account else None, "no_key")
-        if ctx.settings.policy.reveal_accounts:
-            raise AccountGone
-    elif not may:
-        await audit.record(ctx, audit.Event.HINT_REFUSED, account.id, "mail_limit")
-    else:
-        hint = public_keys.open_hint(ctx, account.id, config.hint)
-        await notices.send(ctx, "hint", account, hint=NO_HINT if hint is None else hint)
-        await audit.record(ctx, audit.Event.HINT_SENT, account.id)
+        return
+    hint = public_keys.open_hint(ctx, account.id, config.hint)
+    await notices.send(ctx, "hint", account, hint=NO_HINT if hint is None else hint)
+    await audit.record(ctx, audit.Event.HINT_SENT, account.id)
 
 
 async def prove(ctx: Context, who: Principal, shared_key: str) -> Config:

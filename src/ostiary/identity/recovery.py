@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ostiary.crypto.tokens import random_hex
-from ostiary.identity import accounts, audit, credentials, factors, links, notices, passwords, sessions, throttle
+from ostiary.identity import accounts, asks, audit, credentials, factors, links, notices, passwords, sessions, throttle
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
@@ -29,14 +29,16 @@ def check_open(ctx: Context) -> None:
 
 
 async def ask(ctx: Context, email: str) -> None:
-    """Mail a link if there is a local account with a password; the caller learns nothing. Raises ResetClosed."""
+    """Take a stranger's wish for a reset link; what comes of it only the mailbox's owner learns. Raises ResetClosed."""
     check_open(ctx)
+    await asks.put(ctx, "reset", email)
+
+
+async def answer(ctx: Context, email: str) -> None:
+    """Mail a link if there is a local account with a password."""
     account = await accounts.by_email(ctx, email)
-    may = await throttle.may_mail(ctx, email)
-    if account is None or not may or not await _has_password(ctx, account):
-        await audit.record(
-            ctx, audit.Event.RESET_REFUSED, account.id if account else None, "nothing_to_reset" if may else "mail_limit"
-        )
+    if account is None or not await _has_password(ctx, account):
+        await audit.record(ctx, audit.Event.RESET_REFUSED, account.id if account else None, "nothing_to_reset")
         return
     link = await links.issue(ctx, STYLE, account.email, account.id)
     await notices.send(ctx, "reset", account, link=link)

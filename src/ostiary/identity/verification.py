@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostiary.identity import accounts, audit, links, notices, throttle
+from ostiary.identity import accounts, audit, links, notices
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
@@ -18,11 +18,10 @@ async def send(ctx: Context, account: Account, style: LinkStyle, template: str) 
     await audit.record(ctx, audit.Event.VERIFICATION_SENT, account.id)
 
 
-async def resend(ctx: Context, email: str, style: LinkStyle, template: str) -> None:
-    """The same when a stranger asks: nothing tells whether there is such an account."""
+async def answer(ctx: Context, email: str, style: LinkStyle, template: str) -> None:
+    """Mail another link if there is an account that still needs one."""
     account = await accounts.by_email(ctx, email)
-    may = await throttle.may_mail(ctx, email)
-    if account is not None and not account.is_verified and may:
+    if account is not None and not account.is_verified:
         await send(ctx, account, style, template)
 
 

@@ -1,4 +1,4 @@
-"""The owner of a key account, speaking LibrePass's wire as its clients do. The key comes from a quick hash: the server cannot tell."""
+"""The owner of a key account, speaking LibrePass's wire as its clients do. Its key comes from a quick hash: no server can tell."""
 
 from __future__ import annotations
 

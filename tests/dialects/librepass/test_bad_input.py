@@ -150,28 +150,23 @@ async def test_ten_megabytes_are_too_large(house: House, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", [target for target in BODIES if "oauth" not in target])
-@pytest.mark.parametrize(
-    "media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/xml"]
-)
-async def test_a_body_that_does_not_claim_to_be_json_is_refused(house: House, target: str, media_type: str) -> None:
+async def test_a_body_that_does_not_claim_to_be_json_is_refused(house: House, target: str) -> None:
     method, members = BODIES[target]
     someone = await somebody(house)
-    headers = {"authorization": f"Bearer {someone.token}", "content-type": media_type}
 
-    answer = await house.client.request(method, target, content=json.dumps(members), headers=headers)
+    for media_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/xml", "json"):
+        headers = {"authorization": f"Bearer {someone.token}", "content-type": media_type}
+        answer = await house.client.request(method, target, content=json.dumps(members), headers=headers)
+        assert refused(answer) == (415, "LP-Invalid-Body"), media_type
 
-    assert refused(answer) == (415, "LP-Invalid-Body")
 
-
-@pytest.mark.parametrize(
-    "media_type", ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/problem+json"]
-)
-async def test_json_is_json_however_it_is_called(house: House, media_type: str) -> None:
+async def test_json_is_json_however_it_is_called(house: House) -> None:
     someone = await somebody(house)
     body = json.dumps({"lastSyncTimestamp": 0, "updated": [], "deleted": []})
-    headers = {"authorization": f"Bearer {someone.token}", "content-type": media_type}
 
-    assert (await house.client.post("/api/cipher/sync", content=body, headers=headers)).status_code == 200
+    for media_type in ("application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/problem+json"):
+        headers = {"authorization": f"Bearer {someone.token}", "content-type": media_type}
+        assert (await house.client.post("/api/cipher/sync", content=body, headers=headers)).status_code == 200
 
 
 async def test_the_last_of_two_equal_members_counts(house: House) -> None:
@@ -301,14 +296,14 @@ async def test_an_unknown_path_is_answered_in_this_wires_words(house: House, tar
     assert refused(answer) == (404, "LP-404")
 
 
-@pytest.mark.parametrize("identifier", ["x", "%00", "7d8f4a3e", ID + "0", "٣" * 36, "..%2f"])
 @pytest.mark.parametrize("path", ["/api/cipher", "/api/collection", "/api/auth/sessions"])
-async def test_an_id_that_is_no_uuid_names_nothing(house: House, path: str, identifier: str) -> None:
+async def test_an_id_that_is_no_uuid_names_nothing(house: House, path: str) -> None:
     someone = await somebody(house)
 
-    for method in ("GET", "DELETE"):
-        answer = await someone.call(method, f"{path}/{identifier}")
-        assert refused(answer)[0] in {400, 404, 405}
+    for identifier in ("x", "%00", "7d8f4a3e", ID + "0", "٣" * 36, "..%2f"):
+        for method in ("GET", "DELETE"):
+            answer = await someone.call(method, f"{path}/{identifier}")
+            assert refused(answer)[0] in {400, 404, 405}, identifier
 
 
 async def test_a_storage_that_is_gone_is_said_in_this_wires_words(house: House) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 from starlette.responses import Response
 
 from ostiary.dialects.http import Call, json_response, text_response
@@ -20,6 +23,9 @@ from ostiary.dialects.librechat import (
 )
 from ostiary.dialects.librechat import documents as doc
 from ostiary.dialects.wire import Wire
+from ostiary.identity import recovery as core_recovery
+from ostiary.identity import verification
+from ostiary.identity.asks import Answer
 from ostiary.identity.refusals import Refusal
 
 
@@ -37,6 +43,13 @@ class LibreChat(Wire):
         self._user_routes()
         self._screen_routes()
         self._federated_routes()
+
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        return {
+            "reset": core_recovery.answer,
+            "verification": partial(verification.answer, style=auth.VERIFICATION, template="verification"),
+        }
 
     def refused(self, call: Call, refusal: Refusal) -> Response:
         return errors.answer(call, refusal)

@@ -13,12 +13,12 @@ from starlette.responses import Response
 from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.http import Call, Header, MalformedBodyError, raw_response, redirect
 from ostiary.dialects.librechat import tokens
-from ostiary.dialects.librechat.auth import VERIFICATION, ticket
+from ostiary.dialects.librechat.auth import ticket
 from ostiary.federation import flows
 from ostiary.federation.flows import Flow, new_flow
 from ostiary.federation.providers import RedirectProvider, callback_url
 from ostiary.federation.saml import UNSOLICITED, SamlProvider
-from ostiary.identity import audit, bans, devices, federated, notices, provider_sessions, sessions, throttle, verification
+from ostiary.identity import asks, audit, bans, devices, federated, notices, provider_sessions, sessions, throttle
 from ostiary.identity.challenges import LIFE as CHALLENGE_LIFE
 from ostiary.identity.context import Context
 from ostiary.identity.federated import Assertion
@@ -188,7 +188,7 @@ async def _enter(call: Call, ctx: Context, assertion: Assertion, secret: str, *,
         outcome = await federated.enter(ctx, assertion, ticket(call, secret), may_create=may_create)
     except AddressUnverified:
         if assertion.email:
-            await verification.resend(ctx, assertion.email, VERIFICATION, "verification")
+            await asks.put(ctx, "verification", assertion.email)
         raise
     if assertion.grant is not None:
         holder, expires_at = ticket(call, secret).challenge_hash.hex(), ctx.now + CHALLENGE_LIFE

@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from ostiary.dialects.http import Call, json_response
 from ostiary.dialects.librechat import deps, schemas
-from ostiary.dialects.librechat.auth import REGISTERED, VERIFICATION
-from ostiary.identity import accounts, bans, recovery, verification
+from ostiary.dialects.librechat.auth import REGISTERED
+from ostiary.identity import accounts, asks, bans, recovery, verification
 from ostiary.identity.refusals import PasswordRefused
 
 RESET_ASKED = "If an account with that email exists, a password reset link has been sent to it."
@@ -60,5 +60,5 @@ async def resend(call: Call) -> Response:
     email = schemas.text_of(body, "email")
     async with call.begin() as ctx:
         await deps.limited(call, ctx, ctx.services.rules.verification_mail, "verify_email_limit", email=email)
-        await verification.resend(ctx, email, VERIFICATION, "verification")
+        await asks.put(ctx, "verification", email)
     return json_response({"message": REGISTERED})

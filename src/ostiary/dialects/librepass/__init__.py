@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
@@ -10,6 +13,8 @@ from ostiary.dialects.http import Call
 from ostiary.dialects.librepass import actuator, auth, errors, schemas, user, vault
 from ostiary.dialects.librepass import documents as doc
 from ostiary.dialects.wire import Endpoint, Schema, Wire
+from ostiary.identity import key_accounts, verification
+from ostiary.identity.asks import Answer
 from ostiary.identity.refusals import Refusal
 
 _TEXT = {"type": "string"}
@@ -31,6 +36,13 @@ class LibrePass(Wire):
         self._vault_routes()
         self._collection_routes()
         self._actuator_routes()
+
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        return {
+            "hint": key_accounts.answer_hint,
+            "key_verification": partial(verification.answer, style=auth.VERIFICATION, template="key_verification"),
+        }
 
     async def respond(self, call: Call, receive: Receive, send: Send) -> None:
         """As every wire, and RATE_LIMIT_ENABLED=false switches this one's limits off."""

@@ -12,7 +12,7 @@ from ostiary.dialects import own_sessions
 from ostiary.dialects.http import Call, json_response, redirect
 from ostiary.dialects.librepass import deps, errors, schemas
 from ostiary.dialects.librepass.errors import BodyRefused
-from ostiary.identity import accounts, bans, key_accounts, registration, sessions, sign_in, verification
+from ostiary.identity import accounts, asks, bans, key_accounts, registration, sessions, sign_in, verification
 from ostiary.identity.context import Context
 from ostiary.identity.factors import AnyCode
 from ostiary.identity.links import LinkStyle
@@ -119,7 +119,9 @@ async def password_hint(call: Call) -> Response:
     deps.refuse_prefetch(call)
     async with call.begin() as ctx:
         await _limit_mail(ctx, email)
-        await key_accounts.send_hint(ctx, email)
+        if ctx.settings.policy.reveal_accounts and await accounts.by_email(ctx, email) is None:
+            raise AccountGone
+        await asks.put(ctx, "hint", email)
     return done()
 
 
@@ -131,7 +133,7 @@ async def resend_verification_email(call: Call) -> Response:
         await _limit_mail(ctx, email)
         if ctx.settings.policy.reveal_accounts:
             await _reveal(ctx, email)
-        await verification.resend(ctx, email, VERIFICATION, "key_verification")
+        await asks.put(ctx, "key_verification", email)
     return done()
 
 
