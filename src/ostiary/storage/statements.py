@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Dialect
 from sqlalchemy.sql import ClauseElement
 
-Row = TypeVar("Row")
+Row_co = TypeVar("Row_co", covariant=True)
 Insert = Callable[..., Any]
 """The engine's own `insert`, which knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
 Clause = ClauseElement | Callable[[Insert], ClauseElement]
@@ -27,12 +27,12 @@ class Statement:
         self.clause = clause
 
 
-class Query(Statement, Generic[Row]):
+class Query(Statement, Generic[Row_co]):
     """A statement whose rows become `row(*columns)`, in the order of its columns."""
 
     __slots__ = ("row",)
 
-    def __init__(self, row: Callable[..., Row], clause: Clause) -> None:
+    def __init__(self, row: Callable[..., Row_co], clause: Clause) -> None:
         super().__init__(clause)
         self.row = row
 
