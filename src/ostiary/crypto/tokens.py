@@ -16,13 +16,11 @@ class Digester:
     """Keyed digests (HMAC-SHA-256): whoever reads the table can neither use a token nor test a guess."""
 
     def __init__(self, key: bytes) -> None:
-        self._keyed = hmac.new(key, digestmod=sha256)
+        self._key = key
 
     def digest(self, purpose: str, token: str) -> TokenHash:
         """The digest of one token for one purpose; a token of another purpose never matches."""
-        mac = self._keyed.copy()
-        mac.update(purpose.encode() + b"\0" + token.encode("utf-8", "surrogatepass"))
-        return TokenHash(mac.digest())
+        return TokenHash(hmac.digest(self._key, purpose.encode() + b"\0" + token.encode("utf-8", "surrogatepass"), sha256))
 
 
 def random_hex(bytes_of_entropy: int = 32) -> str:

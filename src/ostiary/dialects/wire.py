@@ -98,6 +98,10 @@ class Wire:
             response = await endpoint(call)
             await response(call.scope, receive, send)
             return
+        if call.path in self.paths:
+            response = self.wrong_method(call, self.allowed_methods(call.path))
+            await response(call.scope, receive, send)
+            return
         call.scope["ostiary.call"] = call
         await self.app(call.scope, receive, send)
 
@@ -166,9 +170,9 @@ class Wire:
         return self.not_found(call)
 
     def allowed_methods(self, path: str) -> str:
-        """The methods that a path without parameters knows, for `Allow`."""
+        """The methods that a path knows, for `Allow`. A path without parameters is never another route's parameter."""
         methods = {method for method, known in self.exact if known == path}
-        for route in self.app.routes:
+        for route in self.app.routes if not methods else ():
             found = getattr(route, "path_regex", None)
             if found is not None and found.match(path):
                 methods |= getattr(route, "methods", None) or set()

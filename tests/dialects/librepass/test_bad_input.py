@@ -276,6 +276,8 @@ def someone_at(application: Any) -> httpx.AsyncClient:
         ("PUT", f"/api/cipher/{ID}"),
         ("PATCH", "/api/collection"),
         ("POST", "/actuator/info"),
+        ("PATCH", "/api/cipher/sync"),
+        ("DELETE", "/api/cipher/icon"),
         ("TRACE", "/api/cipher"),
     ],
 )

@@ -21,6 +21,7 @@ MOST_EMAIL = 254
 """The longest address that mail can carry (RFC 5321 section 4.5.3.1.3)."""
 MOST_LOCAL_PART = 64
 MOST_DOMAIN = 255
+MOST_LABEL = 63
 MOST_HINT = 256
 """The original declares 100 and checks nothing; Android's field has no limit (section 4)."""
 MOST_SECRET = 128
@@ -78,6 +79,8 @@ def _is_domain(domain: str) -> bool:
         return True
     if not _DOMAIN.fullmatch(domain):
         return False
+    if domain.isascii():
+        return len(domain) <= MOST_DOMAIN and all(len(label) <= MOST_LABEL for label in domain.split("."))
     try:
         return len(domain.encode("idna")) <= MOST_DOMAIN
     except UnicodeError:
