@@ -13,7 +13,7 @@ OPENID = {"OPENID_ISSUER": "https://id.example.org", "OPENID_CLIENT_ID": "a", "O
     ("more", "named"),
     [
         ({"OPENID_ISSUER": "http://id.example.org"}, "OPENID_ISSUER must begin with https://"),
-        ({"OPENID_WORK_ISSUER": "http://id.example.org"}, "OPENID_WORK_ISSUER must begin with https://"),
+        ({"OPENID_OFFICE_ISSUER": "http://id.example.org"}, "OPENID_OFFICE_ISSUER must begin with https://"),
         ({"OPENID_ISSUER": "ftp://id.example.org"}, "OPENID_ISSUER must begin with https://"),
         ({"OPENID_REQUIRED_ROLE": "x"}, "OPENID_REQUIRED_ROLE needs"),
         ({"OPENID_REQUIRED_ROLE_TOKEN_KIND": "cookie"}, "OPENID_REQUIRED_ROLE_TOKEN_KIND"),
@@ -22,9 +22,12 @@ OPENID = {"OPENID_ISSUER": "https://id.example.org", "OPENID_CLIENT_ID": "a", "O
         ({"OPENID_ROLE_SYNC_FALLBACK_ROLE": "admin"}, "may not name ADMIN"),
         ({"OPENID_SCOPE": "profile"}, "OPENID_SCOPE must hold openid"),
         ({"OPENID_GOOGLE_ISSUER": "https://id.example.org"}, "names another way in"),
-        ({"OPENID_WORK_ISSUER": "https://w", "OPENID_WORK_USE_PKCE": "maybe"}, "OPENID_WORK_USE_PKCE must be true or false"),
+        (
+            {"OPENID_OFFICE_ISSUER": "https://w", "OPENID_OFFICE_USE_PKCE": "maybe"},
+            "OPENID_OFFICE_USE_PKCE must be true or false",
+        ),
         ({"OSTIARY_FEDERATION_TIMEOUT": "11"}, "OSTIARY_FEDERATION_TIMEOUT"),
-        ({"OSTIARY_OPENID_WORK_REGISTRATION": "false"}, "is not a setting of Ostiary"),
+        ({"OSTIARY_OPENID_OFFICE_REGISTRATION": "false"}, "is not a setting of Ostiary"),
     ],
 )
 def test_what_is_dangerous_or_cannot_work_stops_the_start(more: dict[str, str], named: str) -> None:
@@ -45,17 +48,17 @@ def test_several_providers_stand_beside_one_another_each_with_its_own_variables(
     settings = Settings.load(
         {
             **OPENID,
-            "OPENID_WORK_ISSUER": "https://work.example.org",
-            "OPENID_WORK_CLIENT_ID": "c",
-            "OPENID_WORK_CLIENT_SECRET": "d",
-            "OSTIARY_OPENID_WORK_REGISTRATION": "false",
+            "OPENID_OFFICE_ISSUER": "https://office.example.org",
+            "OPENID_OFFICE_CLIENT_ID": "c",
+            "OPENID_OFFICE_CLIENT_SECRET": "d",
+            "OSTIARY_OPENID_OFFICE_REGISTRATION": "false",
             "OPENID_HOME_ISSUER": "https://home.example.org",
         }
     )
 
-    assert {name: group.is_configured for name, group in settings.openid_others.items()} == {"home": False, "work": True}
-    work = settings.openid_others["work"]
-    assert (work.callback, work.label, work.allow_registration) == ("/oauth/work/callback", "Continue with Work", False)
+    assert {name: group.is_configured for name, group in settings.openid_others.items()} == {"home": False, "office": True}
+    office = settings.openid_others["office"]
+    assert (office.callback, office.label, office.allow_registration) == ("/oauth/office/callback", "Continue with Office", False)
     assert settings.openid.allow_registration
 
 

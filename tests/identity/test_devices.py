@@ -48,7 +48,7 @@ async def test_a_browser_of_many_remembers_the_last_eight(house: House) -> None:
     assert len(mark) < 300
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(presented=st.text(max_size=400) | st.from_regex(r"[0-9a-f]{32}(\.[0-9a-f]{24}){0,12}", fullmatch=True))
 async def test_nothing_that_is_made_up_is_known_or_a_fault(house: House, presented: str) -> None:
     made_up = context(house, presented)

@@ -65,6 +65,8 @@ async def reset(ctx: Context, account_id: str, token: str, password: str) -> Non
         raise LinkRefused
     passwords.check_form(ctx, password)
     config = await passwords.hashed(ctx, password)
+    # Counters may be in Redis: they are asked before the first write.
+    await throttle.unlock(ctx, account.email)
     if await links.spend(ctx, PURPOSE, token, account.id) is None:
         raise LinkRefused
     await set_password(ctx, account, config)
@@ -73,14 +75,13 @@ async def reset(ctx: Context, account_id: str, token: str, password: str) -> Non
 
 
 async def set_password(ctx: Context, account: Account, config: str) -> None:
-    """Put a new hash in place; every session, challenge, reset link and lockout of the account ends."""
+    """Put a new hash in place; every session, challenge and reset link of the account ends."""
     await credentials.replace(ctx, account.id, credentials.PASSWORD, config)
     await sessions.end_all(ctx, account.id)
     await links.forget(ctx, PURPOSE, account.id)
     await links.forget(ctx, "email_change", account.id)
     # Whoever guessed codes behind the old password is shut out; the owner must not be.
     await factors.forgive(ctx, account.id)
-    await throttle.unlock(ctx, account.email)
 
 
 async def _has_password(ctx: Context, account: Account) -> bool:

@@ -146,7 +146,12 @@ _end = Statement(
 )
 _keep = Statement(
     update(_sessions)
-    .where(_sessions.c.id == bindparam("b_id"), _sessions.c.epoch == bindparam("b_epoch"), _sessions.c.revoked_at.is_(None))
+    .where(
+        _sessions.c.id == bindparam("b_id"),
+        _sessions.c.account_id == bindparam("b_account_id"),
+        _sessions.c.epoch == bindparam("b_epoch"),
+        _sessions.c.revoked_at.is_(None),
+    )
     .values(epoch=bindparam("new_epoch")),
 )
 _touch = Statement(
@@ -300,7 +305,7 @@ async def end_all(ctx: Context, account_id: str, *, keep: str | None = None) -> 
     epoch = await accounts.raise_epoch(ctx, account_id)
     if keep is not None:
         # Only a session of the epoch that just ended: one that an earlier event killed must not come back to life.
-        await ctx.db.run(_keep, b_id=keep, b_epoch=epoch - 1, new_epoch=epoch)
+        await ctx.db.run(_keep, b_id=keep, b_account_id=account_id, b_epoch=epoch - 1, new_epoch=epoch)
 
 
 async def spend_step(ctx: Context, session: Session, step: int) -> bool:
