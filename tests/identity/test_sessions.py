@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from ostiary.crypto.tokens import TokenHash
-from ostiary.identity import accounts, challenges, sessions
+from ostiary.identity import accounts, challenges, sessions, throttle
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.refusals import ProofRefused, SessionGone
@@ -252,13 +252,15 @@ async def test_an_address_is_known_as_long_as_its_session_is_kept(house: House) 
 
     async def is_known(address: str) -> bool:
         async with house.begin(address) as ctx:
-            return await sessions.knows_address(ctx, account.id)
+            return await throttle.knows_address(ctx, account.id)
 
+    await opened(house, account, address="2001:db8:1:2::7")
     before = await is_known("192.0.2.7"), await is_known("192.0.2.8")
+    household = await is_known("2001:db8:1:2:ffff::8"), await is_known("2001:db8:1:3::7")
     house.clock.advance(timedelta(days=9).total_seconds())
     await house.jobs.sweep()
 
-    assert before == (True, False)
+    assert before == household == (True, False)
     assert not await is_known("192.0.2.7")
 
 

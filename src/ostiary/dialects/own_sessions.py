@@ -76,7 +76,7 @@ def ended(call: Call) -> Response:
 
 
 def _page(call: Call, text: str, form: str) -> Response:
-    title = escape(call.settings.server.app_title)
+    title = escape(call.settings.server.product_name)
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         "<style>body{font:1.1em/1.5 sans-serif;max-width:32em;margin:4em auto;padding:0 1em}button{font:inherit}</style>"

@@ -30,8 +30,8 @@ async def sign_in(
     except Refusal as refusal:
         if isinstance(refusal, GroupRefused):
             await throttle.succeeded(ctx, counted)
-        elif isinstance(refusal, DirectoryUnavailable) and counted is not None:
-            await ctx.services.limits.give_back(counted.rule, counted.key, ctx.now)
+        elif isinstance(refusal, DirectoryUnavailable):
+            await throttle.never_mind(ctx, counted)
         why = refusal.code if isinstance(refusal, DirectoryUnavailable) else refusal.reason or refusal.code
         account_id = candidate.account.id if candidate is not None else None
         await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, account_id, why, method=directory.name)

@@ -147,4 +147,4 @@ async def _is_news(ctx: Context, candidate: Candidate, request: SessionRequest) 
     """Whether the owner should hear of it: a browser in a new place; a key always (librepass-wire 6.3)."""
     if request.kind == sessions.KEY:
         return True
-    return candidate.live_sessions > 0 and not await sessions.knows_address(ctx, candidate.account.id)
+    return candidate.live_sessions > 0 and not await throttle.knows_address(ctx, candidate.account.id)

@@ -144,9 +144,17 @@ async def attempt(ctx: Context, email: str, candidate: Candidate | None) -> Atte
     try:
         return await _count_stranger(ctx, email, account_id)
     except LockedOut:
-        if account_id is None or not await sessions.knows_address(ctx, account_id):
+        if account_id is None or not await knows_address(ctx, account_id):
             raise
     return await _count(ctx, Attempt(rules.lockout_device, f"{account_id}@{network(ctx.client.address)}"), account_id)
+
+
+async def knows_address(ctx: Context, account_id: str) -> bool:
+    """Whether the account has had a session from the client's address; of an IPv6 household any, for they change by the day."""
+    if await sessions.has_address(ctx, account_id):
+        return True
+    here = network(ctx.client.address)
+    return here != ctx.client.address and any(network(address) == here for address in await sessions.addresses(ctx, account_id))
 
 
 async def succeeded(ctx: Context, counted: Attempt | None) -> None:
@@ -158,6 +166,13 @@ async def succeeded(ctx: Context, counted: Attempt | None) -> None:
     else:
         await ctx.services.limits.give_back(counted.rule, counted.key, ctx.now)
         await succeeded(ctx, counted.also)
+
+
+async def never_mind(ctx: Context, counted: Attempt | None) -> None:
+    """The try came to nothing through no fault of whoever made it: it does not count, and nothing else changes."""
+    while counted is not None:
+        await ctx.services.limits.give_back(counted.rule, counted.key, ctx.now)
+        counted = counted.also
 
 
 async def unlock(ctx: Context, email: str) -> None:

@@ -55,6 +55,14 @@ async def test_the_owners_known_address_still_gets_in(house: House, owner: Brows
     assert (await tried(browser(house, "192.0.2.1"), password=PASSWORD))[0] == 200
 
 
+async def test_an_owner_whose_ipv6_address_changes_by_the_day_is_known_by_the_household(house: House) -> None:
+    await signed_in(house, address="2001:db8:1:2::7")
+    await attacked(house)
+
+    assert await tried(browser(house, "2001:db8:1:3::8"), password=PASSWORD) == LOCKED
+    assert (await tried(browser(house, "2001:db8:1:2:ffff::8"), password=PASSWORD))[0] == 200
+
+
 async def test_a_known_device_has_a_budget_of_its_own(house: House, owner: Browser) -> None:
     for _ in range(10):
         assert await tried(owner) == WRONG

@@ -15,6 +15,7 @@ from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import (
     EMAIL,
     PASSWORD,
+    Browser,
     browser,
     cookies_of,
     enrolled,
@@ -150,6 +151,27 @@ async def test_a_reset_ends_every_session_and_pending_sign_in(house: House) -> N
         assert (await someone.refresh()).status_code == 401
     assert (await with_cookie(house, cookie)).status_code == 401
     assert (await third.prove(other_pending, token=app.code(1))).status_code == 401
+
+
+async def test_refreshes_that_race_a_reset_leave_no_session(house: House) -> None:
+    """RAC-05: no token issued before the reset works after it, nor one issued at the same moment."""
+    someone = await signed_in(house)
+    cookie = someone.refresh_cookie
+    body = await reset_link(house)
+
+    answers = await asyncio.gather(
+        *(with_cookie(house, cookie) for _ in range(8)),
+        house.client.post("/api/auth/resetPassword", json={**body, "password": NEW}),
+        *(with_cookie(house, cookie) for _ in range(8)),
+    )
+
+    tokens = [answer.json()["token"] for answer in answers if answer.status_code == 200 and "token" in answer.json()]
+    issued = {cookies_of(answer)[0].partition(";")[0] for answer in answers if cookies_of(answer)}
+    assert answers[8].status_code == 200
+    for token in tokens:
+        assert (await Browser(house.client_at("127.0.0.1"), token).get("/api/user")).status_code == 401
+    for header in {f"refreshToken={cookie}", *issued}:
+        assert (await with_cookie(house, header.partition("=")[2])).status_code == 401
 
 
 async def test_a_reset_keeps_the_second_factor(house: House) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 
 from starlette.responses import Response
 
+from ostiary.dialects import own_sessions
 from ostiary.dialects.http import Call, json_response, text_response
 from ostiary.dialects.librechat import (
     admin,
@@ -41,6 +42,7 @@ class LibreChat(Wire):
         self._auth_routes()
         self._factor_routes()
         self._user_routes()
+        self._session_routes()
         self._screen_routes()
         self._federated_routes()
 
@@ -214,6 +216,22 @@ class LibreChat(Wire):
             summary="Delete the account",
             body=doc.CODE,
             answers=doc.answers({200: message}, 400, 401, 403, 429),
+        )
+
+    def _session_routes(self) -> None:
+        self.route(
+            "GET",
+            own_sessions.LIST_PATH,
+            user.list_sessions,
+            summary="The owner's sessions",
+            answers=doc.answers({200: doc.ANY_OBJECT}, 401),
+        )
+        self.route(
+            "DELETE",
+            f"{own_sessions.LIST_PATH}/{{id}}",
+            user.end_session,
+            summary="End one of the owner's sessions",
+            answers=doc.answers({200: doc.MESSAGE}, 401, 404),
         )
 
     def _screen_routes(self) -> None:

@@ -147,6 +147,9 @@ TABLE_AT: dict[str, dict[type[Refusal], Words]] = {
     },
 }
 
+NO_SUCH_SESSION = "Session not found"
+SESSION_ENDED = "Session ended"
+
 REVEALING: dict[str, str] = {
     "unknown_account": "Email does not exist.",
     "no_password": "Email does not exist.",

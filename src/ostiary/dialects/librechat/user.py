@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from ostiary.dialects import own_sessions
 from ostiary.dialects.http import Call, json_response
 from ostiary.dialects.librechat import deps, schemas
+from ostiary.dialects.librechat.errors import NO_SUCH_SESSION, SESSION_ENDED
 from ostiary.identity import accounts, audit, deletion, step_up
 from ostiary.identity.refusals import AccountGone, DeletionClosed
 
@@ -15,6 +17,20 @@ async def me(call: Call) -> Response:
     async with call.begin() as ctx:
         who = await deps.principal(call, ctx)
     return json_response(schemas.user_json(who.account, call.settings))
+
+
+async def list_sessions(call: Call) -> Response:
+    """An extension: the owner's live sessions on every wire, the last used first."""
+    async with call.begin() as ctx:
+        found = await own_sessions.listed(ctx, await deps.principal(call, ctx))
+    return json_response(found)
+
+
+async def end_session(call: Call) -> Response:
+    """An extension: end one of them, this one too; its access token with it."""
+    async with call.begin() as ctx:
+        is_ended = await own_sessions.end(ctx, await deps.principal(call, ctx), call.path_params["id"])
+    return json_response({"message": SESSION_ENDED}) if is_ended else json_response({"message": NO_SUCH_SESSION}, 404)
 
 
 async def terms(call: Call) -> Response:
