@@ -144,7 +144,7 @@ def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         if status in responses:
             kinds = {**responses[status].get("content", {}), **answer.get("content", {})}
             schemas = [
-                part["content"][JSON_TYPE]["schema"]
+                part["content"][JSON_TYPE].get("schema", {})
                 for part in (responses[status], answer)
                 if JSON_TYPE in part.get("content", {})
             ]

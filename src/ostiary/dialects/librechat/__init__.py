@@ -139,7 +139,7 @@ class LibreChat(Wire):
             two_factor.enable,
             summary="Begin enrolment",
             body=code,
-            answers=doc.answers({200: doc.ENROLMENT}, 400, 401, 429),
+            answers=doc.answers({200: doc.ENROLMENT}, 400, 401, 403, 429),
         )
         self.route(
             "POST",
@@ -147,7 +147,7 @@ class LibreChat(Wire):
             two_factor.verify,
             summary="Try a code",
             body=code,
-            answers=doc.answers({200: doc.EMPTY}, 400, 401, 429),
+            answers=doc.answers({200: doc.EMPTY}, 400, 401, 403, 429),
         )
         self.route(
             "POST",
@@ -155,7 +155,7 @@ class LibreChat(Wire):
             two_factor.confirm,
             summary="Make the enrolment live",
             body=code,
-            answers=doc.answers({200: doc.EMPTY}, 400, 401, 429),
+            answers=doc.answers({200: doc.EMPTY}, 400, 401, 403, 429),
         )
         self.route(
             "POST",
@@ -163,7 +163,7 @@ class LibreChat(Wire):
             two_factor.disable,
             summary="Switch the second factor off",
             body=code,
-            answers=doc.answers({200: doc.EMPTY}, 400, 401, 429),
+            answers=doc.answers({200: doc.EMPTY}, 400, 401, 403, 429),
         )
         self.route(
             "POST",
@@ -171,7 +171,7 @@ class LibreChat(Wire):
             two_factor.regenerate,
             summary="Fresh backup codes",
             body=code,
-            answers=doc.answers({200: doc.BACKUP_CODES}, 400, 401, 429),
+            answers=doc.answers({200: doc.BACKUP_CODES}, 400, 401, 403, 429),
         )
         self.route(
             "POST",
@@ -199,7 +199,7 @@ class LibreChat(Wire):
             recovery.verify,
             summary="Verify an address",
             body=doc.VERIFY,
-            answers=doc.answers({200: message}, 400, 429),
+            answers=doc.answers({200: message}, 400, 403, 429),
         )
         self.route(
             "POST",
@@ -207,7 +207,7 @@ class LibreChat(Wire):
             recovery.resend,
             summary="Another verification mail",
             body=doc.EMAIL,
-            answers=doc.answers({200: message}, 429),
+            answers=doc.answers({200: message}, 403, 429),
         )
         self.route(
             "DELETE",
@@ -367,7 +367,7 @@ class LibreChat(Wire):
             admin.exchange,
             summary="Exchange a code",
             body=doc.ANY_BODY,
-            answers=doc.answers({400: doc.ADMIN_ERROR, 401: doc.ADMIN_ERROR}),
+            answers=doc.answers({400: doc.ADMIN_ERROR, 401: doc.ADMIN_ERROR}, 403),
         )
         self.route(
             "POST",
@@ -375,5 +375,5 @@ class LibreChat(Wire):
             admin.refresh,
             summary="Refresh provider tokens",
             body=doc.ANY_BODY,
-            answers=doc.answers({400: doc.ADMIN_ERROR, 503: doc.ADMIN_ERROR}),
+            answers=doc.answers({400: doc.ADMIN_ERROR, 503: doc.ADMIN_ERROR}, 403),
         )
