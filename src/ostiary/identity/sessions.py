@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, delete, exists, insert, or_, select, update
 
 from ostiary.crypto.tokens import TokenHash
-from ostiary.identity import accounts, audit
+from ostiary.identity import accounts, audit, notices
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context, Services, micros, new_id
 from ostiary.identity.refusals import ProofRefused, RefreshReused, SessionGone
@@ -261,7 +261,7 @@ def refresh_tag(services: Services, session_id: str, generation: int) -> str:
 async def rotate(ctx: Context, session_id: str, account_id: str, generation: int, tag: str) -> Refreshed:
     """The family's next token for its newest one; the newest again for one rotated within the grace.
 
-    Raises SessionGone, or RefreshReused after ending the family.
+    Raises SessionGone, or RefreshReused after ending the family and telling the owner.
     """
     if not hmac.compare_digest(tag.encode(), refresh_tag(ctx.services, session_id, generation).encode()):
         raise SessionGone("forged")
@@ -279,8 +279,9 @@ async def rotate(ctx: Context, session_id: str, account_id: str, generation: int
         grace = micros(ctx.settings.sessions.refresh_grace)
         if 0 <= behind < len(rotations) and ctx.now - rotations[behind] <= grace:
             return Refreshed(principal, rotations[0])
-        await end(ctx, session)
-        await audit.record(ctx, audit.Event.REFRESH_REUSED, account_id, "generation_spent", behind=behind + 1)
+        if await end(ctx, session):
+            await audit.record(ctx, audit.Event.REFRESH_REUSED, account_id, "generation_spent", behind=behind + 1)
+            await notices.send(ctx, "refresh_reused", principal.account)
         raise RefreshReused
     raise SessionGone("contended")
 

@@ -130,6 +130,22 @@ async def test_after_the_grace_reuse_ends_the_family_and_is_audited(house: House
     assert [event.account_id for event in events] == [claims_of(stolen)["id"]]
 
 
+async def test_the_owner_is_told_once_of_a_reuse(house: House) -> None:
+    someone = await signed_in(house)
+    stolen = someone.refresh_cookie
+    await someone.refresh()
+    house.clock.advance(GRACE + 1)
+
+    answers = await asyncio.gather(*(with_cookie(house, stolen) for _ in range(8)))
+
+    assert [answer.status_code for answer in answers] == [401] * 8
+    told = [mail for mail in await house.mails() if "A session of yours was ended" in mail["Subject"]]
+    assert [mail["To"] for mail in told] == ["Test User <u@example.com>"]
+    assert stolen not in told[0].as_string()
+    async with house.begin() as ctx:
+        assert len(await audit.latest(ctx, event=audit.Event.REFRESH_REUSED)) == 1
+
+
 async def test_the_owners_other_sessions_survive_a_reuse(house: House) -> None:
     first = await signed_in(house)
     second = await signed_in(house)

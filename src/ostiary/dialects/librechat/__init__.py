@@ -367,7 +367,7 @@ class LibreChat(Wire):
             admin.exchange,
             summary="Exchange a code",
             body=doc.ANY_BODY,
-            answers=doc.answers({400: doc.ADMIN_ERROR, 401: doc.ADMIN_ERROR}, 403),
+            answers=doc.answers({200: doc.ANY_OBJECT, 400: doc.ADMIN_ERROR, 401: doc.ADMIN_ERROR}, 403),
         )
         self.route(
             "POST",

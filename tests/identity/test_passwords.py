@@ -1,0 +1,140 @@
+"""Password credentials: hashes of another server, hashes made anew, and a flood that the pool does not take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import bcrypt
+import pytest
+
+from ostiary.identity import accounts, credentials
+from tests.conftest import MakeHouse
+from tests.dialects.librechat.browser import EMAIL, PASSWORD, browser
+from tests.house import House
+
+LONG = "x" * 72 + "the rest"
+
+
+async def imported(house: House, password: str, prefix: bytes = b"2a", rounds: int = 4) -> None:
+    """An account whose hash another server made: bcrypt over the first 72 bytes."""
+    made = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(rounds)).replace(b"$2b$", b"$" + prefix + b"$", 1)
+    config = json.dumps({"scheme": "bcrypt", "hash": made.decode()})
+    async with house.begin() as ctx:
+        account = accounts.fresh(ctx, EMAIL, "Ada", verified_at=ctx.now)
+        await accounts.insert_account(ctx, account)
+        await credentials.add(ctx, account.id, credentials.PASSWORD, config)
+
+
+async def kept(house: House) -> dict[str, str]:
+    """What the credential holds."""
+    async with house.begin() as ctx:
+        found = await credentials.of_account(ctx, (await accounts.named(ctx, EMAIL)).id, credentials.PASSWORD)
+    assert found is not None
+    config: dict[str, str] = json.loads(found.config)
+    return config
+
+
+@pytest.mark.parametrize("prefix", [b"2a", b"2b", b"2y"])
+async def test_an_imported_hash_verifies_and_is_renewed_at_the_next_sign_in(house: House, prefix: bytes) -> None:
+    await imported(house, PASSWORD, prefix)
+    wrong = (await browser(house).login(password="wrong password")).status_code
+    before = await kept(house)
+
+    right = (await browser(house).login()).status_code
+
+    assert (wrong, right) == (404, 200)
+    assert (before["scheme"], (await kept(house))["scheme"]) == ("bcrypt", "sha256-bcrypt")
+    assert (await browser(house).login()).status_code == 200
+
+
+async def test_an_imported_hash_saw_72_bytes_and_its_successor_sees_all(house: House) -> None:
+    await imported(house, LONG)
+
+    other_rest = (await browser(house).login(password="x" * 72 + "another rest")).status_code
+    renewed = await kept(house)
+
+    assert other_rest == 200
+    assert renewed["scheme"] == "sha256-bcrypt"
+    assert (await browser(house).login(password=LONG)).status_code == 404
+    assert (await browser(house).login(password="x" * 72 + "another rest")).status_code == 200
+
+
+async def test_a_hash_of_another_cost_is_made_anew(make_house: MakeHouse) -> None:
+    cheap = await make_house(BCRYPT_COST="4")
+    await browser(cheap).register()
+    before = (await kept(cheap))["hash"]
+    dear = await make_house(BCRYPT_COST="5")
+
+    await browser(dear).login(password="wrong password")
+    after_wrong = (await kept(dear))["hash"]
+    await browser(dear).login()
+
+    assert before == after_wrong
+    assert (before[:7], (await kept(dear))["hash"][:7]) == ("$2b$04$", "$2b$05$")
+
+
+async def test_a_hash_that_is_right_is_left_alone(house: House) -> None:
+    await browser(house).register()
+    before = await kept(house)
+
+    await browser(house).login()
+
+    assert await kept(house) == before
+
+
+async def test_renewals_at_once_leave_one_that_works(house: House) -> None:
+    await imported(house, PASSWORD)
+
+    answers = await asyncio.gather(*(browser(house).login() for _ in range(8)))
+
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert (await browser(house).login()).status_code == 200
+
+
+async def test_a_broken_hash_is_a_wrong_password(house: House) -> None:
+    async with house.begin() as ctx:
+        account = accounts.fresh(ctx, EMAIL, "Ada", verified_at=ctx.now)
+        await accounts.insert_account(ctx, account)
+        await credentials.add(ctx, account.id, credentials.PASSWORD, json.dumps({"scheme": "bcrypt", "hash": "$2a$10$broken"}))
+
+    assert (await browser(house).login()).status_code == 404
+
+
+async def test_a_flood_is_answered_with_not_now_and_the_rest_goes_on(make_house: MakeHouse) -> None:
+    house = await make_house(OSTIARY_HASHING_THREADS="1", OSTIARY_HASHING_QUEUE="2", BCRYPT_COST="8", LOCKOUT="off")
+    await browser(house).register()
+
+    answers = await asyncio.gather(*(browser(house).login() for _ in range(20)), house.client.get("/api/config"))
+
+    *logins, config = answers
+    statuses = [answer.status_code for answer in logins]
+    assert set(statuses) == {200, 503}
+    assert config.status_code == 200
+    for answer in logins:
+        if answer.status_code == 503:
+            assert answer.json() == {"message": "The server is busy, please try again in a moment."}
+            assert int(answer.headers["retry-after"]) >= 1
+    assert (await browser(house).login()).status_code == 200
+
+
+async def test_no_account_costs_the_same_hash(house: House) -> None:
+    """What takes time is counted, whoever is asked for: one hash for a known address, one for an unknown one."""
+    await browser(house).register()
+    counted = []
+    for email in (EMAIL, "nobody@example.com"):
+        before = house.services.hasher.done
+        await browser(house).login(email, "wrong password")
+        counted.append(house.services.hasher.done - before)
+
+    assert counted == [1, 1]
+
+
+async def test_registering_a_taken_address_costs_the_same_hash(house: House) -> None:
+    counted = []
+    for _ in range(2):
+        before = house.services.hasher.done
+        await browser(house).register()
+        counted.append(house.services.hasher.done - before)
+
+    assert counted == [1, 1]
