@@ -194,6 +194,29 @@ async def test_a_unit_cancelled_while_it_waits_for_a_connection_blocks_nobody(da
     assert await backends(database_url, "idle in transaction") == 0
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        # The server ended the connection between the driver's check of its state and the statement: seen once in many runs.
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_lost_connection_is_an_outage_whatever_the_driver_calls_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(asyncpg.Connection, "_execute", fail)
+
+    with pytest.raises(UnavailableError):
+        await notes.kept(database)
+
+
 async def test_the_application_answers_503_and_recovers(make_house: MakeHouse, database_url: str) -> None:
     house = await make_house()
     body = {"email": "u@example.com", "password": "password123"}

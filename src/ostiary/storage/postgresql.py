@@ -27,6 +27,8 @@ _TROUBLE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    # A server that ends the connection while a statement is sent leaves the driver in the middle of its protocol.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
