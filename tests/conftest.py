@@ -9,10 +9,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page
 
 from ostiary.storage.migrate import migrate
 from ostiary.storage.tables import metadata
 from tests.house import House, open_house
+from tests.services.browser import running_browser, somebody
 from tests.services.postgres import PostgresServer
 
 MakeHouse = Callable[..., Awaitable[House]]
@@ -89,3 +92,17 @@ async def make_house(database_url: str, tmp_path: Path) -> AsyncIterator[MakeHou
 async def house(make_house: MakeHouse) -> House:
     """A house with the defaults, its rate limits off (lockout stays)."""
     return await make_house()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One Chromium for this worker's session. Who uses it lives in the session's loop: `@pytest.mark.asyncio(loop_scope="session")`."""
+    async with running_browser() as started:
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """An empty tab in a browser without a past, which can reach this machine alone."""
+    async with somebody(browser) as context:
+        yield await context.new_page()
