@@ -1,0 +1,50 @@
+"""One server for each configuration, in a process of its own, shared by all cases of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attack.harness import JWT_SECRET
+from tests.served import Served, served
+from tests.services.smtp import MailServer
+
+OPEN = {"JWT_SECRET": JWT_SECRET, "ALLOW_UNVERIFIED_EMAIL_LOGIN": "true", "EMAIL_NEW_LOGIN": "false"}
+
+
+def mail_settings(mails: MailServer) -> dict[str, str]:
+    """What makes a server send there."""
+    return {
+        "EMAIL_HOST": "127.0.0.1",
+        "EMAIL_PORT": str(mails.port),
+        "EMAIL_ENCRYPTION": "none",
+        "EMAIL_FROM": "ostiary@example.org",
+    }
+
+
+@pytest.fixture(params=["sqlite"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The catalogue's cases that need a clock run in process on one engine; the stories beside them run on both."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def mails() -> Iterator[MailServer]:
+    """The world's mail server."""
+    with MailServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, mails: MailServer) -> Iterator[Served]:
+    """A server with mail and without rate limits; lockout stays on."""
+    with served(tmp_path_factory.mktemp("site"), {**OPEN, **mail_settings(mails)}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory, mails: MailServer) -> Iterator[Served]:
+    """A server with its limits as they come."""
+    with served(tmp_path_factory.mktemp("guarded"), {**OPEN, **mail_settings(mails), "RATE_LIMITS": "on"}) as running:
+        yield running
