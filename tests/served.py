@@ -34,9 +34,9 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Start, wait until it is healthy, stop. Settings of the outside do not reach it."""
-    port = free_port()
+def served(folder: Path, environment: Mapping[str, str] | None = None, *, port: int = 0) -> Iterator[Served]:
+    """Start, wait until it is healthy, stop. Settings of the outside do not reach it. `port` is for who had to know it before."""
+    port = port or free_port()
     log = folder / "served.log"
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     variables = {**kept, **DEFAULTS, "PORT": str(port), "OSTIARY_DATA": str(folder / "data"), **(environment or {})}

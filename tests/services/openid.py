@@ -15,16 +15,21 @@ HERE = Path(__file__).parent.parent / "node"
 
 
 class OpenIDServer(Server):
-    """Signs in whoever names themselves at its page; knows these clients."""
+    """Signs in whoever names themselves; knows these clients. With `pages`, by the pages that come with it, for a browser.
 
-    def __init__(self, clients: list[dict[str, Any]]) -> None:
+    A browser takes `host="localhost"` for another site than 127.0.0.1, as a provider is another site.
+    """
+
+    def __init__(self, clients: list[dict[str, Any]], *, host: str = "127.0.0.1", pages: bool = False) -> None:
         super().__init__()
         self._clients = clients
+        self._host = host
+        self._pages = pages
 
     @property
     def issuer(self) -> str:
         """`http://127.0.0.1:41234`."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._host}:{self.port}"
 
     def _prepare(self) -> None:
         if shutil.which("node") is None or not (HERE / "node_modules" / "oidc-provider").is_dir():
@@ -32,7 +37,8 @@ class OpenIDServer(Server):
             raise ServiceError(text)
 
     def _command(self) -> list[str]:
-        return ["node", str(HERE / "openid.mjs"), json.dumps({"port": self.port, "clients": self._clients})]
+        given = {"port": self.port, "host": self._host, "clients": self._clients, "pages": self._pages}
+        return ["node", str(HERE / "openid.mjs"), json.dumps(given)]
 
     def _is_ready(self) -> bool:
         try:
