@@ -21,6 +21,7 @@ from uvicorn.supervisors import Multiprocess
 from ostiary import __version__
 from ostiary.app import keys_of
 from ostiary.cli.config import without_password
+from ostiary.cli.connection import Connection
 from ostiary.cli.desk import explained
 from ostiary.cli.output import TroubleError
 from ostiary.observability.logging import set_up
@@ -163,7 +164,7 @@ def _run(settings: Settings, listener: socket.socket, farewell: _Farewell) -> in
         factory=True,
         workers=settings.server.workers,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         interface="asgi3",
         lifespan="on",
