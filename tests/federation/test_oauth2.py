@@ -130,7 +130,7 @@ DISCORD_USER = {
     "id": "80351110224678912",
     "username": "nelly",
     "global_name": "Nelly",
-    "avatar": "a_8342",
+    "avatar": "a_8342729096ea3675442027381ff50dfe",
     "email": "n@example.org",
 }
 FACEBOOK_USER = {
@@ -149,7 +149,12 @@ FACEBOOK_USER = {
         (
             presets.DISCORD,
             {**DISCORD_USER, "verified": True},
-            ("Nelly", "nelly", True, "https://cdn.discordapp.com/avatars/80351110224678912/a_8342.gif"),
+            (
+                "Nelly",
+                "nelly",
+                True,
+                "https://cdn.discordapp.com/avatars/80351110224678912/a_8342729096ea3675442027381ff50dfe.gif",
+            ),
         ),
         (
             presets.DISCORD,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from ostiary.federation.profiles import Profile, email_of, flag_of, full_name, p
 from ostiary.settings.providers import OpenID
 
 Claims = Mapping[str, Any]
+_DISCORD_HASH = re.compile(r"(?:a_)?[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def _discord(user: Claims, _emails: list[Claims]) -> Profile:
 
 def _discord_picture(user: Claims) -> str | None:
     number, picture = subject_of(user.get("id")), user.get("avatar")
-    if isinstance(picture, str) and picture.isalnum() | ("_" in picture):
+    if isinstance(picture, str) and _DISCORD_HASH.fullmatch(picture):
         ending = "gif" if picture.startswith("a_") else "png"
         return picture_of(f"https://cdn.discordapp.com/avatars/{number}/{picture}.{ending}")
     discriminator = str(user.get("discriminator") or "0")
