@@ -1,4 +1,4 @@
-"""What runs beside the requests: mail leaves, what expired is swept."""
+"""What runs beside the requests: mail leaves, what expired is swept, providers' tokens are renewed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from random import SystemRandom
 
 from ostiary.crypto.sealing import SealBrokenError
+from ostiary.federation import renewal
 from ostiary.identity import asks, audit, bans, challenges, deletion, links, provider_sessions, sessions
 from ostiary.identity.context import Client, Services, begin
 from ostiary.mail import outbox
@@ -17,6 +18,7 @@ from ostiary.mail.smtp import DeliveryError, SMTPTransport
 from ostiary.observability.logging import log
 
 SWEEP_SECONDS = 60
+RENEW_SECONDS = (20, 40)
 LOOK_SECONDS = 5
 AFTER_SECONDS = (0.05, 0.5)
 DAY = 24 * 3600 * 1_000_000
@@ -41,6 +43,8 @@ class Jobs:
     def start(self) -> None:
         """Begin."""
         self._tasks = [asyncio.create_task(self._mail_forever()), asyncio.create_task(self._sweep_forever())]
+        if self._services.settings.reuses_tokens:
+            self._tasks.append(asyncio.create_task(self._renew_forever()))
 
     async def stop(self) -> None:
         """End; a mail under way is finished or tried again by the next process."""
@@ -137,6 +141,16 @@ class Jobs:
         while True:
             await self._guarded(self.sweep)
             await asyncio.sleep(SWEEP_SECONDS)
+
+    async def renew(self) -> int:
+        """Renew the providers' tokens that are due; how many rows were looked at."""
+        return await renewal.renew_due(self._services)
+
+    async def _renew_forever(self) -> None:
+        while True:
+            # Several nodes shall not look at the same moment.
+            await asyncio.sleep(_random.uniform(*RENEW_SECONDS))
+            await self._guarded(self.renew)
 
     async def _guarded(self, job: Callable[[], Awaitable[object]]) -> None:
         try:

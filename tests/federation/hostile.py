@@ -78,6 +78,10 @@ class Provider:
     userinfo: Claims | None = None
     """Answered in place of the person."""
     token_extra: Claims = field(default_factory=dict)
+    refreshing: bool = False
+    """Whether it gives refresh tokens: each works once, and one that comes again ends its grant."""
+    granted: dict[str, list[str]] = field(default_factory=dict)
+    """Grant → its refresh tokens, the newest last."""
     respond: dict[str, Callable[[], Awaitable[Answer | None]]] = field(default_factory=dict)
     """Path → what to answer there; None closes the connection."""
     asked: list[Asked] = field(default_factory=list)
@@ -161,6 +165,8 @@ class Provider:
         if not _knows_client(asked):
             return _json({"error": "invalid_client"}, 401)
         form = asked.parameters
+        if form["grant_type"] == "refresh_token" and self.refreshing:
+            return self._refreshed(form["refresh_token"])
         if form["grant_type"] != "authorization_code":
             return _json({"access_token": f"for {form.get('scope')}", "expires_in": 3600, **self.token_extra})
         begun = self.codes.pop(form.get("code", ""), None)
@@ -169,9 +175,23 @@ class Provider:
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != begun["code_challenge"]:
             return _json({"error": "invalid_grant"}, 400)
+        return self._given(begun["nonce"], secrets.token_hex(4))
+
+    def _refreshed(self, token: str) -> Answer:
+        grant = token.partition(";")[0]
+        if self.granted.get(grant, [""])[-1] != token:
+            self.granted.pop(grant, None)
+            return _json({"error": "invalid_grant"}, 400)
+        return self._given("", grant)
+
+    def _given(self, nonce: str, grant: str) -> Answer:
         access_token = secrets.token_hex(8)
-        tokens = {"access_token": access_token, "token_type": "Bearer", "expires_in": 3600}
-        return _json({**tokens, "id_token": self.id_token(begun["nonce"], access_token), **self.token_extra})
+        tokens: Claims = {"access_token": access_token, "token_type": "Bearer", "expires_in": 3600}
+        if self.refreshing:
+            # A text that would end a cookie, if nobody took care.
+            self.granted.setdefault(grant, []).append(f"{grant}; Path=/{secrets.token_hex(8)}")
+            tokens["refresh_token"] = self.granted[grant][-1]
+        return _json({**tokens, "id_token": self.id_token(nonce, access_token), **self.token_extra})
 
 
 @asynccontextmanager

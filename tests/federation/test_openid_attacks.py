@@ -82,7 +82,7 @@ async def test_oau_03_the_challenge_is_s256_and_a_code_of_another_flow_is_useles
     assert len(asked["code_challenge"]) == 43
 
     assert not is_in(await second.get(op.authorize(location, code=stolen)))
-    assert (await reasons(house))[0] == "provider_status_400"
+    assert (await reasons(house))[0] == "provider_refused_grant"
 
 
 @pytest.mark.parametrize("issuer", ["https://evil.example", "http://127.0.0.1:1"])

@@ -28,6 +28,7 @@ WORDS = {
     "token_expired": "the ID token had expired: is this machine's clock right?",
     "token_issued_later": "the ID token comes from the future: is this machine's clock right?",
     "provider_status_400": "it refused the code: is the redirect address registered there exactly as shown here?",
+    "provider_refused_grant": "it refused the code: is the redirect address registered there exactly as shown here?",
     "provider_status_401": "it does not know us: client id or secret are wrong",
     "apple_key_unusable": "the key cannot be read or is none (APPLE_PRIVATE_KEY_PATH, OSTIARY_APPLE_PRIVATE_KEY)",
     "declined": "the person said no there",

@@ -116,9 +116,9 @@ def json_response(value: object, status: int = 200, headers: Iterable[Header] = 
     return raw_response(_encoder.encode(value), JSON, status, headers)
 
 
-def text_response(text: str, status: int = 200) -> Response:
+def text_response(text: str, status: int = 200, headers: Iterable[Header] = ()) -> Response:
     """A plain answer as Express sends a string: text/html."""
-    return raw_response(text.encode(), b"text/html; charset=utf-8", status)
+    return raw_response(text.encode(), b"text/html; charset=utf-8", status, headers)
 
 
 def redirect(location: str, status: int = 302) -> Response:

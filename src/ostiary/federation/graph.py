@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from ostiary.federation import renewal
 from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.token_cache import MARGIN, SECOND, CachedToken
 from ostiary.identity import provider_sessions
@@ -44,17 +45,14 @@ async def _grant(services: Services, client: Client, provider: OpenIDProvider, s
     """The provider's tokens for this session, fresh ones in place of those that are over."""
     async with begin(services, client) as ctx:
         row = await provider_sessions.of_session(ctx, session_id)
-    if row is None or row.provider != provider.name:
+    if row is None or row.provider != provider.name or row.dead_at is not None:
         raise FederationRefused("no_grant")
     grant = provider_sessions.grant_of(ctx, row)
     if not grant.access_token:
         raise FederationRefused("no_grant")
     if grant.expires_at - MARGIN > ctx.now or not grant.refresh_token:
         return grant
-    fresh = await provider.refreshed(grant)
-    async with begin(services, client) as ctx:
-        await provider_sessions.renew(ctx, row, fresh)
-    return fresh
+    return await renewal.renewed(services, provider, row)
 
 
 async def _exchanged(provider: OpenIDProvider, access_token: str, scopes: str) -> Mapping[str, Any]:

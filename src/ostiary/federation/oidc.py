@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +21,7 @@ from ostiary.federation.token_cache import TokenCache
 from ostiary.federation.transport import Shared, Transport
 from ostiary.identity.context import micros
 from ostiary.identity.federated import Assertion
-from ostiary.identity.provider_sessions import Grant
+from ostiary.identity.provider_sessions import Grant, ProviderSession
 from ostiary.identity.refusals import FederationRefused
 from ostiary.settings.providers import OpenID, is_safe_url
 
@@ -29,6 +30,7 @@ DISCOVERY_LIFE = timedelta(hours=1)
 ON_BEHALF = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 SECOND = 1_000_000
+CLOSING_SECONDS = 10
 _OF_THE_TOKEN = frozenset({"iss", "aud", "azp", "exp", "iat", "nbf", "nonce", "at_hash", "c_hash", "sid", "amr", "acr", "jti"})
 
 
@@ -80,6 +82,10 @@ class OpenIDProvider:
         self.client_id = registration.client_id
         self.tokens = TokenCache(clock)
         """Tokens for other services that came from this one."""
+        self.renewals: dict[str, asyncio.Task[Grant]] = {}
+        """Tokens that are being renewed at this moment, by holder: who wants them too waits for the same (`renewal`)."""
+        self.unwritten: dict[str, tuple[ProviderSession, Grant]] = {}
+        """Fresh tokens that the database has not taken yet: the provider may not give them twice."""
         self._preset = preset
         self._registration = registration
         self._transport = transport
@@ -122,7 +128,9 @@ class OpenIDProvider:
         return self._assertion(sources, self._grant(answer, claims), _posted_name(parameters))
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections; a renewal under way is finished first."""
+        if self.renewals:
+            await asyncio.wait(self.renewals.values(), timeout=CLOSING_SECONDS)
         await self._transport.close()
 
     async def metadata(self) -> Metadata:
@@ -139,18 +147,44 @@ class OpenIDProvider:
                 self._discovered_at = self._clock()
         return self._metadata
 
-    async def refreshed(self, grant: Grant) -> Grant:
-        """Fresh tokens for the refresh token. Raises FederationRefused."""
+    async def refreshed(self, grant: Grant, issuer: str, subject: str) -> Grant:
+        """Fresh tokens for the refresh token, still that person's. Raises FederationRefused; GRANT_DEAD when there are none."""
         if not grant.refresh_token:
             raise FederationRefused("no_refresh_token")
-        form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
+        form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token, "scope": self._preset.scope}
+        if self.settings.refresh_audience:
+            form["audience"] = self.settings.refresh_audience
         answer = object_of(await self.ask_for_tokens(form))
-        if not isinstance(answer.get("access_token"), str):
+        if not isinstance(answer.get("access_token"), str) or not answer["access_token"]:
             raise FederationRefused("no_access_token")
         fresh = self._grant(answer, {"sid": grant.sid})
+        if not await self._is_theirs(str(answer.get("id_token") or ""), fresh.access_token, issuer, subject):
+            fresh = msgspec.structs.replace(fresh, id_token="")
         return msgspec.structs.replace(
             fresh, refresh_token=fresh.refresh_token or grant.refresh_token, id_token=fresh.id_token or grant.id_token
         )
+
+    async def bearer(self, token: str) -> Mapping[str, Any]:
+        """The claims of a token of the provider's that a client sends as its bearer (section 1.3). Raises FederationRefused.
+
+        It may be for us or for one of OPENID_AUDIENCE, and was given to this client; a logout token opens nothing.
+        """
+        async with self._transport.deadline():
+            metadata = await self.metadata()
+            _, claims = await id_tokens.verified_claims(token, self._keys, ALGORITHMS)
+        expected = self._expected(metadata, None)
+        if claims.get("iss") != id_tokens.issuer_for(metadata.issuer, claims):
+            raise FederationRefused("token_issuer")
+        given = claims.get("aud")
+        audiences = {given} if isinstance(given, str) else set(map(str, given)) if isinstance(given, list) else set()
+        if not audiences & {self.client_id, *self.settings.audience}:
+            raise FederationRefused("token_audience")
+        if claims.get("azp", self.client_id) != self.client_id or "events" in claims:
+            raise FederationRefused("token_party")
+        id_tokens.check_times(claims, expected.now, expected.tolerance)
+        if claims["exp"] <= expected.now:
+            raise FederationRefused("token_expired")
+        return claims
 
     async def on_behalf(self, access_token: str, scope: str) -> Mapping[str, Any]:
         """Another token for the same person (Entra's on-behalf-of flow). Raises FederationRefused."""
@@ -187,6 +221,22 @@ class OpenIDProvider:
         if not identifier or not (subject or sid):
             raise FederationRefused("logout_token_malformed")
         return str(claims["iss"]), subject, sid, identifier
+
+    async def _is_theirs(self, id_token: str, access_token: str, issuer: str, subject: str) -> bool:
+        """Whether a renewed ID token is good (OpenID Connect Core section 12.2). Raises FederationRefused for another person's.
+
+        One that cannot be checked now is left out, and the rest is kept: the refresh token beside it does not come twice.
+        """
+        try:
+            metadata = await self.metadata()
+            algorithm, claims = await id_tokens.verified_claims(id_token, self._keys, metadata.algorithms)
+            id_tokens.check_claims(claims, self._expected(metadata, None))
+            id_tokens.check_access_token_hash(claims, algorithm, access_token)
+        except FederationRefused:
+            return False
+        if (claims.get("iss"), claims.get("sub")) != (issuer, subject):
+            raise FederationRefused("refreshed_for_another")
+        return True
 
     async def _discover(self) -> Metadata:
         configured = self._preset.issuer.removesuffix(WELL_KNOWN)
@@ -291,7 +341,8 @@ class OpenIDProvider:
         lives = answer.get("expires_in")
         seconds = int(lives) if isinstance(lives, int | float) and 0 < lives < 10 * 365 * 86400 else 3600
         sid = subject_of(claims.get("sid")) or None
-        id_token = str(answer.get("id_token") or "") if self.settings.use_end_session else ""
+        is_wanted = self.settings.use_end_session or self.settings.reuse_tokens
+        id_token = str(answer.get("id_token") or "") if is_wanted else ""
         if not self.settings.reuse_tokens:
             return Grant(id_token=id_token, sid=sid)
         access_token, refresh_token = str(answer["access_token"]), str(answer.get("refresh_token") or "")

@@ -23,6 +23,10 @@ CONNECT_SECONDS = 3
 READ_SECONDS = 5
 MOST_CONNECTIONS = 32
 OK = 200
+BAD_REQUEST = 400
+GRANT_DEAD = "provider_refused_grant"
+DEAD = frozenset({"invalid_grant", "interaction_required", "login_required", "consent_required"})
+"""What a token endpoint says of a code or a refresh token that no second try will help (RFC 6749 section 5.2)."""
 Result = TypeVar("Result")
 
 
@@ -70,7 +74,7 @@ class Transport:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise FederationRefused("provider_unreachable") from error
         if status != OK:
-            raise FederationRefused(f"provider_status_{status}")
+            raise FederationRefused(GRANT_DEAD if _says_dead(status, body) else f"provider_status_{status}")
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -119,6 +123,16 @@ class Shared(Generic[Result]):
 
     async def _run(self) -> Result:
         return await self._fetch()
+
+
+def _says_dead(status: int, body: bytes) -> bool:
+    if status != BAD_REQUEST:
+        return False
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return False
+    return isinstance(answer, dict) and answer.get("error") in DEAD
 
 
 def _basic(name: str, password: str) -> str:

@@ -55,6 +55,7 @@ class Event(StrEnum):
     VIOLATION = "limit:violated"
     IDENTITY_LINKED = "account:identity:linked"
     IDENTITY_UNLINKED = "account:identity:unlinked"
+    GRANT_DEAD = "account:provider_tokens:ended"
     IMPORTED = "account:imported"
 
 

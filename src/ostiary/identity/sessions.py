@@ -258,10 +258,11 @@ def refresh_tag(services: Services, session_id: str, generation: int) -> str:
     return services.digester.digest("refresh", f"{session_id}.{generation}").hex()[:32]
 
 
-async def rotate(ctx: Context, session_id: str, account_id: str, generation: int, tag: str) -> Refreshed:
+async def rotate(ctx: Context, session_id: str, account_id: str, generation: int, tag: str, *, advance: bool = True) -> Refreshed:
     """The family's next token for its newest one; the newest again for one rotated within the grace.
 
-    Raises SessionGone, or RefreshReused after ending the family and telling the owner.
+    Without `advance` the newest stays the newest. Raises SessionGone, or RefreshReused after ending the family and telling the
+    owner.
     """
     if not hmac.compare_digest(tag.encode(), refresh_tag(ctx.services, session_id, generation).encode()):
         raise SessionGone("forged")
@@ -272,6 +273,8 @@ async def rotate(ctx: Context, session_id: str, account_id: str, generation: int
         session = principal.session
         rotations: list[int] = msgspec.json.decode(session.rotations)
         if generation == session.generation:
+            if not advance:
+                return Refreshed(principal, rotations[0] if rotations else session.created_at)
             if (refreshed := await _advance(ctx, principal, rotations)) is not None:
                 return refreshed
             continue

@@ -138,6 +138,11 @@ class Settings(BaseModel):
         return settings
 
     @property
+    def reuses_tokens(self) -> bool:
+        """Whether any provider's tokens serve as ours (OPENID_REUSE_TOKENS)."""
+        return any(provider.reuse_tokens for provider in (self.openid, *self.openid_others.values()))
+
+    @property
     def database_url(self) -> str:
         """DATABASE_URL, or the embedded database under OSTIARY_DATA."""
         return self.storage.database_url or f"sqlite:///{self.server.data / 'ostiary.db'}"

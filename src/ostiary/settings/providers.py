@@ -171,7 +171,15 @@ class OpenID(Group):
     max_logout_url: Whole = setting(
         LONGEST_LOGOUT_URL, "OPENID_MAX_LOGOUT_URL_LENGTH", about="characters of a sign-out address with an ID token", ge=1
     )
-    reuse_tokens: Flag = setting(False, "OPENID_REUSE_TOKENS", about="true keeps its tokens (sealed), for Microsoft Graph")
+    reuse_tokens: Flag = setting(
+        False, "OPENID_REUSE_TOKENS", about="true keeps its tokens (sealed) and takes them as bearers; Microsoft Graph needs it"
+    )
+    reuse_max_age: Milliseconds = setting(
+        timedelta(minutes=15),
+        "OPENID_REUSE_MAX_SESSION_AGE_MS",
+        about="milliseconds for which /api/auth/refresh repeats the provider's token without asking there",
+    )
+    refresh_audience: str = setting("", "OPENID_REFRESH_AUDIENCE", about="the audience to name when its tokens are renewed")
     on_behalf_for_userinfo: Flag = setting(
         False, "OPENID_ON_BEHALF_FLOW_FOR_USERINFO_REQUIRED", about="true exchanges the token before userinfo is asked"
     )

@@ -172,7 +172,17 @@ provider_sessions = Table(
     Column("sealed", LargeBinary, nullable=False),
     _time("expires_at"),
     _time("created_at"),
+    # When these tokens came.
+    _count("renewed_at"),
+    # When they are renewed without being asked for; NULL: never.
+    _time("due_at", optional=True),
+    # Somebody renews them until then: nobody else may.
+    _count("claimed_until"),
+    _count("attempts"),
+    # When the provider said that it renews them no more.
+    _time("dead_at", optional=True),
     Index("provider_sessions_expires_at", "expires_at"),
+    Index("provider_sessions_due_at", "due_at"),
     Index("provider_sessions_provider_subject", "provider", "subject"),
 )
 

@@ -11,13 +11,26 @@ from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.http import Call, json_response, text_response
-from ostiary.dialects.librechat import deps, federated_sessions, schemas, tokens
+from ostiary.dialects.librechat import deps, federated_sessions, reuse, schemas, tokens
 from ostiary.dialects.librechat.errors import BearerRefused, CredentialsMixed, RefreshMalformed
-from ostiary.identity import accounts, audit, bans, credentials, devices, directory, registration, sessions, sign_in, throttle
+from ostiary.identity import (
+    accounts,
+    audit,
+    bans,
+    credentials,
+    devices,
+    directory,
+    provider_sessions,
+    registration,
+    sessions,
+    sign_in,
+    throttle,
+)
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
 from ostiary.identity.methods import Verified
 from ostiary.identity.passwords import Password
+from ostiary.identity.provider_sessions import ProviderSession
 from ostiary.identity.refusals import InvitationRefused, MethodClosed, PasswordRefused, RegistrationClosed
 from ostiary.identity.sessions import BROWSER, SessionRequest
 from ostiary.identity.sign_in import FactorRequired, SignedIn, Ticket
@@ -64,18 +77,26 @@ def ticket(call: Call, secret: str) -> Ticket:
     return Ticket(SessionRequest(kind=BROWSER), call.services.digester.digest("challenge", tokens.challenge_key(call, secret)))
 
 
-def signed_in(call: Call, ctx: Context, outcome: SignedIn | FactorRequired, secret: str, **members: Any) -> Response:  # noqa: ANN401
-    """Token, user and cookies; or what the client needs to ask for a code (section 15, row 1)."""
+def signed_in(
+    call: Call,
+    ctx: Context,
+    outcome: SignedIn | FactorRequired,
+    secret: str,
+    *,
+    row: ProviderSession | None = None,
+    **members: Any,  # noqa: ANN401
+) -> Response:
+    """Token, user and cookies; or what the client needs to ask for a code (section 15, row 1).
+
+    `row` is what a provider gave for the session, if one vouched for it.
+    """
     if isinstance(outcome, FactorRequired):
         temporary = tokens.temporary_token(call.services, outcome.account, secret, ctx.now)
         return json_response({"twoFAPending": True, "tempToken": temporary, "message": FACTOR_ASKED, **members})
     account, session = outcome.account, outcome.session
-    cookies = tokens.signed_in_cookies(
-        call,
-        session,
-        tokens.refresh_token(call.services, session, session.created_at),
-        device=devices.remember(ctx, account.id),
-    )
+    device = devices.remember(ctx, account.id)
+    provider, grant = (row.provider, provider_sessions.grant_of(ctx, row)) if row is not None else ("", None)
+    cookies = reuse.cookies(call, session, session.created_at, provider, grant, device)
     token = tokens.access_token(call.services, account, session, ctx.now)
     return json_response({**members, "token": token, "user": schemas.user_json(account, ctx.settings)}, 200, cookies)
 
@@ -119,6 +140,9 @@ def _invitation(token: object) -> str | None:
 
 async def refresh(call: Call) -> Response:
     """Section 5.4: the cookie alone decides; a bearer, dead or alive, is not looked at."""
+    if reuse.is_presented(call):
+        deps.require_own_site(call)
+        return await reuse.refresh(call)
     cookie = call.cookie(tokens.REFRESH)
     if not cookie:
         return text_response("Refresh token not provided")
@@ -158,15 +182,12 @@ async def logout(call: Call) -> Response:
 
 async def _session_of_cookie(call: Call, ctx: Context) -> tuple[str, str] | None:
     """Account id and session id of the refresh cookie, if this server issued it."""
-    cookie = call.cookie(tokens.REFRESH)
-    if not cookie:
-        return None
     try:
-        account_id, session_id, generation, tag = tokens.read_refresh(call.services, cookie, ctx.now)
+        family = tokens.family_of(call, ctx.now)
     except RefreshMalformed:
         return None
-    is_ours = tag == sessions.refresh_tag(call.services, session_id, generation)
-    return (account_id, session_id) if is_ours else None
+    is_ours = family is not None and family.tag == sessions.refresh_tag(call.services, family.session_id, family.generation)
+    return (family.account_id, family.session_id) if family is not None and is_ours else None
 
 
 async def _end(ctx: Context, account_id: str, session_id: str) -> None:

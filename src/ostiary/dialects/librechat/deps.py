@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ostiary.dialects.http import Call, MalformedBodyError
-from ostiary.dialects.librechat import tokens
+from ostiary.dialects.librechat import reuse, tokens
 from ostiary.dialects.librechat.errors import BearerRefused, ForeignOrigin
 from ostiary.identity import bans, sessions, throttle
 from ostiary.identity.context import Context
@@ -55,6 +55,8 @@ async def principal(call: Call, ctx: Context) -> Principal:
     """Who acts: the bearer's live session and its account (section 1.3). Raises BearerRefused."""
     if call.header(b"authorization") is None or call.bearer() is None:
         raise BearerRefused("No auth token")
+    if (vouched := await reuse.principal(call, ctx)) is not None:
+        return vouched
     session_id = tokens.read_access(call.services, call.bearer(), ctx.now)
     found = await sessions.by_id(ctx, session_id)
     if found is None:

@@ -53,6 +53,12 @@ class RefreshMalformed(Refusal):
     code = "refresh_malformed"
 
 
+class OpenIDRefreshRefused(Refusal):
+    """The provider's tokens cannot be renewed for this browser."""
+
+    code = "openid_refresh_refused"
+
+
 class AdminOnly(Refusal):
     """Only administrators may."""
 
@@ -76,6 +82,7 @@ TABLE: dict[type[Refusal], Words] = {
     CredentialsMixed: Words(400, "A registration has a password or a key, not both."),
     ForeignOrigin: Words(403, "Requests from other sites are not accepted."),
     RefreshMalformed: Words(403, "Invalid refresh token", is_plain=True),
+    OpenIDRefreshRefused: Words(403, "Invalid OpenID refresh token", is_plain=True),
     AdminOnly: Words(403, "Forbidden"),
     refusals.ProofRefused: Words(404, "Invalid credentials"),
     refusals.DirectoryRefused: Words(404, "Invalid username/password"),

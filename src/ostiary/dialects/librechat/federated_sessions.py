@@ -10,6 +10,7 @@ from ostiary.dialects.http import Call, json_response
 from ostiary.dialects.librechat import deps
 from ostiary.federation import graph
 from ostiary.federation.oidc import OpenIDProvider
+from ostiary.federation.transport import GRANT_DEAD
 from ostiary.identity import links, provider_sessions
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import MICROSECONDS, Context
@@ -40,7 +41,7 @@ async def graph_token(call: Call) -> Response:
     try:
         token = await graph.token(call.services, call.client, provider, who.session.id, scopes)
     except FederationRefused as refusal:
-        if refusal.reason == "no_grant":
+        if refusal.reason in {"no_grant", GRANT_DEAD}:
             return json_response({"message": "No federated access token available for token exchange"}, 401)
         return json_response({"message": "Failed to obtain Microsoft Graph token"}, 500)
     lives = (token.expires_at - call.services.clock()) // MICROSECONDS

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.http import Call, Header, MalformedBodyError, raw_response, redirect
-from ostiary.dialects.librechat import tokens
+from ostiary.dialects.librechat import reuse, tokens
 from ostiary.dialects.librechat.auth import ticket
 from ostiary.federation import flows
 from ostiary.federation.flows import Flow, new_flow
@@ -71,7 +71,7 @@ async def callback(call: Call) -> Response:
     if isinstance(outcome, FactorRequired):
         temporary = tokens.temporary_token(call.services, outcome.account, secret, ctx.now)
         return moved(f"{call.settings.server.public_client_url}/login/2fa?tempToken={temporary}", [done])
-    return moved(call.settings.server.public_client_url, [done, *_session_cookies(call, ctx, outcome)])
+    return moved(call.settings.server.public_client_url, [done, *_session_cookies(call, ctx, outcome, assertion)])
 
 
 async def error(call: Call) -> Response:
@@ -203,6 +203,7 @@ async def _enter(call: Call, ctx: Context, assertion: Assertion, secret: str, *,
             issuer=assertion.issuer,
             subject=assertion.subject,
             expires_at=expires_at,
+            is_pending=not isinstance(outcome, SignedIn),
         )
     return outcome
 
@@ -224,9 +225,9 @@ async def _note(call: Call, name: str, refusal: FederationRefused) -> None:
         await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, None, refusal.reason, method=name[:32])
 
 
-def _session_cookies(call: Call, ctx: Context, outcome: SignedIn) -> list[Header]:
-    refresh = tokens.refresh_token(call.services, outcome.session, outcome.session.created_at)
-    return tokens.signed_in_cookies(call, outcome.session, refresh, device=devices.remember(ctx, outcome.account.id))
+def _session_cookies(call: Call, ctx: Context, outcome: SignedIn, assertion: Assertion) -> list[Header]:
+    session, device = outcome.session, devices.remember(ctx, outcome.account.id)
+    return reuse.cookies(call, session, session.created_at, assertion.provider, assertion.grant, device)
 
 
 def _parameters(call: Call) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from ostiary.crypto.jwt import Flaw, Signer, TokenError
 from ostiary.crypto.tokens import random_hex
@@ -20,7 +21,10 @@ from ostiary.identity.sessions import Session, refresh_tag
 SECOND = 1_000_000
 REFRESH = "refreshToken"
 PROVIDER = "token_provider"
-CLEARED = (REFRESH, "openid_access_token", "openid_id_token", "openid_user_id", PROVIDER)
+OPENID_USER = "openid_user_id"
+OPENID = "openid"
+"""What `token_provider` holds where a provider's tokens serve as ours (section 8.6)."""
+CLEARED = (REFRESH, "openid_access_token", "openid_id_token", OPENID_USER, PROVIDER)
 DEVICE_LIFE = 365 * 24 * 3600 * SECOND
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 FLAWS: dict[Flaw, str] = {
@@ -63,31 +67,66 @@ def read_access(services: Services, token: str | None, now: int) -> str:
     return session_id
 
 
+class Family(NamedTuple):
+    """What a cookie of ours says of its session."""
+
+    account_id: str
+    session_id: str
+    generation: int
+    tag: str
+
+
 def refresh_token(services: Services, session: Session, issued_at: int) -> str:
     """The cookie's token for the session's present generation: the same bytes whenever it is made."""
-    claims = {
+    return services.refresh_tokens.sign(_family_claims(services, session, issued_at))
+
+
+def openid_user(services: Services, session: Session, issued_at: int, provider: str) -> str:
+    """`openid_user_id`: the original's claim `id`, and the family that the browser's session stands or falls with."""
+    return services.refresh_tokens.sign({**_family_claims(services, session, issued_at), "provider": provider})
+
+
+def read_refresh(services: Services, token: str, now: int) -> Family:
+    """What a refresh token names. Raises RefreshMalformed."""
+    return _family(services, token, now, is_openid=False)
+
+
+def read_openid_user(services: Services, token: str, now: int) -> Family:
+    """What the cookie `openid_user_id` names. Raises RefreshMalformed."""
+    return _family(services, token, now, is_openid=True)
+
+
+def family_of(call: Call, now: int) -> Family | None:
+    """What the browser's cookies say of its session; None when it sent none. Raises RefreshMalformed."""
+    if call.cookie(PROVIDER) == OPENID and (user := call.cookie(OPENID_USER)):
+        return read_openid_user(call.services, user, now)
+    refresh = call.cookie(REFRESH)
+    return read_refresh(call.services, refresh, now) if refresh else None
+
+
+def _family_claims(services: Services, session: Session, issued_at: int) -> dict[str, Any]:
+    return {
         "id": session.account_id,
         "sessionId": session.id,
         "iat": issued_at // SECOND,
         "exp": session.expires_at // SECOND,
         "jti": f"{session.generation}.{refresh_tag(services, session.id, session.generation)}",
     }
-    return services.refresh_tokens.sign(claims)
 
 
-def read_refresh(services: Services, token: str, now: int) -> tuple[str, str, int, str]:
-    """Account id, session id, generation and tag of a refresh token. Raises RefreshMalformed."""
+def _family(services: Services, token: str, now: int, *, is_openid: bool) -> Family:
     try:
         claims = _claims(services.refresh_tokens, token, now)
     except BearerRefused as error:
         raise RefreshMalformed(error.reason) from error
     account_id, session_id = claims.get("id"), claims.get("sessionId")
     number, _, tag = str(claims.get("jti", "")).partition(".")
-    if not isinstance(account_id, str) or not isinstance(session_id, str):
+    # One kind never passes for the other: a session that the provider must renew would go on without it.
+    if not isinstance(account_id, str) or not isinstance(session_id, str) or ("provider" in claims) is not is_openid:
         raise RefreshMalformed("claims")
     is_number = number.isascii() and number.isdigit() and len(number) < 12  # noqa: PLR2004 - no family is rotated that often
     # A token signed right but never issued by this server names a session that cannot exist.
-    return account_id, session_id, int(number) if is_number else -1, tag if is_number else ""
+    return Family(account_id, session_id, int(number) if is_number else -1, tag if is_number else "")
 
 
 def temporary_token(services: Services, account: Account, secret: str, now: int) -> str:
@@ -129,6 +168,22 @@ def signed_in_cookies(call: Call, session: Session, token: str, *, device: str |
     return cookies
 
 
+def reused_cookies(
+    call: Call, session: Session, issued_at: int, provider: str, refresh_token: str, *, device: str | None = None
+) -> list[Header]:
+    """Section 8.6's cookies: the provider's refresh token, and whose it is. Nothing here is led in by the first one alone."""
+    user = openid_user(call.services, session, issued_at, provider)
+    # As Express writes a value: nothing that a provider puts into its token can end the cookie.
+    cookies = [
+        _cookie(call, REFRESH, quote(refresh_token, safe="!~*'()"), session.expires_at),
+        _cookie(call, PROVIDER, OPENID, session.expires_at),
+        _cookie(call, OPENID_USER, user, session.expires_at),
+    ]
+    if device is not None:
+        cookies.append(_cookie(call, DEVICE_COOKIE, device, call.services.clock() + DEVICE_LIFE))
+    return cookies
+
+
 def cleared_cookies(call: Call) -> list[Header]:
     """The five names, emptied, with the attributes that they were set with."""
     return [
@@ -150,12 +205,11 @@ def is_csrf_token(call: Call, token: str) -> bool:
 
 
 def _csrf_mac(call: Call, nonce: str) -> str:
-    bound_to = ""
-    if cookie := call.cookie(REFRESH):
-        try:
-            bound_to = read_refresh(call.services, cookie, call.services.clock())[1]
-        except RefreshMalformed:
-            bound_to = "?"
+    try:
+        family = family_of(call, call.services.clock())
+        bound_to = family.session_id if family is not None else ""
+    except RefreshMalformed:
+        bound_to = "?"
     return call.services.digester.digest("csrf", f"{nonce}.{bound_to}").hex()[:32]
 
 

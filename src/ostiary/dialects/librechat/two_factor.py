@@ -114,5 +114,5 @@ async def verify_temp(call: Call) -> Response:
         if proof is None:
             raise CodeRefused("missing")
         outcome = await sign_in.answer(ctx, challenge_hash, proof)
-        await provider_sessions.hand_over(ctx, challenge_hash.hex(), outcome.session)
-    return signed_in(call, ctx, outcome, "")
+        row = await provider_sessions.hand_over(ctx, challenge_hash.hex(), outcome.session)
+    return signed_in(call, ctx, outcome, "", row=row)
