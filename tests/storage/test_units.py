@@ -169,3 +169,27 @@ async def test_a_postgresql_that_goes_away_is_unavailable_and_healed_when_it_is_
             server.create_database("other")
     with pytest.raises(UnavailableError):
         await open_database(url)
+
+
+async def test_a_unit_may_begin_before_its_first_write(database: Database) -> None:
+    unit = database.unit()
+
+    await unit.start()
+    await unit.start()
+    found_before = await unit.one(value_of, name="a")
+    await unit.run(put, name="a", value="1", now=1)
+    await unit.commit()
+
+    assert found_before is None
+    assert await database.unit().one(value_of, name="a") == "1"
+
+
+async def test_a_unit_that_began_and_wrote_nothing_leaves_the_writer_to_others(database: Database) -> None:
+    for end in ("commit", "rollback"):
+        unit = database.unit()
+        await unit.start()
+        await getattr(unit, end)()
+
+    await _put(database, "b", "2")
+
+    assert await database.unit().one(value_of, name="b") == "2"

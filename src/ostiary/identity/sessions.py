@@ -266,6 +266,7 @@ async def rotate(ctx: Context, session_id: str, account_id: str, generation: int
     """
     if not hmac.compare_digest(tag.encode(), refresh_tag(ctx.services, session_id, generation).encode()):
         raise SessionGone("forged")
+    await ctx.db.start()
     for _ in range(TRIES):
         principal = await by_id(ctx, session_id)
         if principal is None or principal.account.id != account_id:

@@ -25,6 +25,13 @@ class Unit(Protocol):
     the database. Whatever was read before must be asked again in the writing statement's own WHERE.
     """
 
+    async def start(self) -> None:
+        """Begin the transaction now rather than with the first write: for a unit that goes straight from reading to writing.
+
+        On SQLite the writer's connection still has in its cache what every commit empties from the readers'.
+        """
+        ...
+
     async def one(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401 - column values
         """The first row, or None."""
         ...

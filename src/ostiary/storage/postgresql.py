@@ -65,6 +65,11 @@ class PostgreSQLUnit:
         self._compile = compiler
         self._connection: PoolConnectionProxy[asyncpg.Record] | None = None
 
+    async def start(self) -> None:
+        if self._connection is None:
+            with _translated():
+                await self._start()
+
     async def one(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401
         compiled = self._compile(query)
         with _translated():
@@ -85,9 +90,7 @@ class PostgreSQLUnit:
         return int(status.rpartition(" ")[2])
 
     async def run_returning(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401
-        if self._connection is None:
-            with _translated():
-                await self._start()
+        await self.start()
         return await self.one(query, **values)
 
     async def run_many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -176,6 +176,11 @@ class SQLiteUnit:
         self._compile = compiler
         self._group: _Group | None = None
 
+    async def start(self) -> None:
+        if self._group is None:
+            self._group = await self._writer.enter()
+            self._connection = self._writer.connection
+
     async def one(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401
         row = self._execute(self._compile(query), values).fetchone()
         return None if row is None else query.row(*row)
@@ -185,12 +190,12 @@ class SQLiteUnit:
 
     async def run(self, statement: Statement, **values: Any) -> int:  # noqa: ANN401
         if self._group is None:
-            await self._start()
+            await self.start()
         return self._execute(self._compile(statement), values).rowcount
 
     async def run_returning(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401
         if self._group is None:
-            await self._start()
+            await self.start()
         rows = self._execute(self._compile(query), values).fetchall()
         return query.row(*rows[0]) if rows else None
 
@@ -198,7 +203,7 @@ class SQLiteUnit:
         if not rows:
             return
         if self._group is None:
-            await self._start()
+            await self.start()
         compiled = self._compile(statement)
         try:
             self._connection.executemany(compiled.sql, [{**compiled.fixed, **row} for row in rows])
@@ -215,10 +220,6 @@ class SQLiteUnit:
         if self._group is not None:
             self._group = None
             self._writer.leave(keep=False)
-
-    async def _start(self) -> None:
-        self._group = await self._writer.enter()
-        self._connection = self._writer.connection
 
     def _execute(self, compiled: Compiled, values: dict[str, Any]) -> sqlite3.Cursor:
         if compiled.fixed:
