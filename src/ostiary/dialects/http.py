@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -136,11 +135,6 @@ def raw_response(body: bytes, media_type: bytes | None, status: int = 200, heade
     if media_type is not None:
         response.raw_headers.append((b"content-type", media_type))
     return response
-
-
-def reason_phrase(status: int) -> str:
-    """The HTTP reason phrase."""
-    return HTTPStatus(status).phrase
 
 
 class AddressReader:

