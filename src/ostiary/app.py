@@ -10,9 +10,9 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from ostiary.crypto.handshake import Handshake
-from ostiary.crypto.jwt import Signer
 from ostiary.crypto.keys import Keys, load_or_create
 from ostiary.crypto.passwords import PasswordHasher
+from ostiary.crypto.rotating import RotatingSigner
 from ostiary.crypto.sealing import Sealer
 from ostiary.crypto.tokens import Digester
 from ostiary.dialects.front_desk import FrontDesk
@@ -21,6 +21,7 @@ from ostiary.dialects.librepass import LibrePass
 from ostiary.dialects.operations import Operations
 from ostiary.dialects.wire import Wire
 from ostiary.federation.providers import build_federation
+from ostiary.identity import key_ring
 from ostiary.identity.context import Services, micros
 from ostiary.identity.passwords import Password, PasswordMethod
 from ostiary.identity.public_keys import PublicKeyMethod, SharedKey
@@ -72,15 +73,15 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
     limits = _limits(settings)
     federation = build_federation(settings, clock)
     try:
-        yield Services(
+        services = Services(
             settings=settings,
             database=database,
             keys=keys,
             digester=Digester(keys.derive("digests")),
             sealer=Sealer(keys.derive("sealing")),
             hasher=hasher,
-            access_tokens=Signer(keys.jwt_secret),
-            refresh_tokens=Signer(keys.jwt_refresh_secret),
+            access_tokens=RotatingSigner(keys.jwt_secret),
+            refresh_tokens=RotatingSigner(keys.jwt_refresh_secret),
             handshake=Handshake(keys.derive, micros(settings.sessions.handshake_period)),
             limits=limits,
             rules=Rules.of(settings),
@@ -90,6 +91,8 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
             directory=federation.directory,
             redirect_providers=federation.redirect,
         )
+        await key_ring.refresh(services)
+        yield services
     finally:
         await federation.close()
         hasher.close()
@@ -138,6 +141,11 @@ class Application:
             async with self.running():
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
+        except SettingsError as error:
+            # What an operator can put right needs no trace.
+            log.error("start:failed", error=str(error))  # noqa: TRY400
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
         except Exception as error:
             log.exception("start:failed")
             await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})

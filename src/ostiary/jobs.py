@@ -9,7 +9,7 @@ from random import SystemRandom
 
 from ostiary.crypto.sealing import SealBrokenError
 from ostiary.federation import renewal
-from ostiary.identity import asks, audit, bans, challenges, deletion, links, provider_sessions, sessions
+from ostiary.identity import asks, audit, bans, challenges, deletion, key_ring, links, provider_sessions, resealing, sessions
 from ostiary.identity.context import Client, Services, begin
 from ostiary.mail import outbox
 from ostiary.mail.mailbox import LocalMailbox
@@ -34,6 +34,7 @@ class Jobs:
         self._services = services
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._resealed = 0
         settings = services.settings
         self._transport = (
             SMTPTransport(settings.mail) if settings.mail.is_configured else LocalMailbox(settings.server.data / "mailbox")
@@ -42,7 +43,8 @@ class Jobs:
 
     def start(self) -> None:
         """Begin."""
-        self._tasks = [asyncio.create_task(self._mail_forever()), asyncio.create_task(self._sweep_forever())]
+        forever = (self._mail_forever(), self._sweep_forever(), self._keys_forever())
+        self._tasks = [asyncio.create_task(each) for each in forever]
         if self._services.settings.reuses_tokens:
             self._tasks.append(asyncio.create_task(self._renew_forever()))
 
@@ -100,8 +102,19 @@ class Jobs:
             await provider_sessions.sweep(ctx, ctx.now)
             await links.sweep(ctx, ctx.now - DAY)
             await bans.sweep(ctx, ctx.now)
+            await key_ring.sweep(ctx)
             await audit.sweep(ctx, ctx.now - AUDIT_RETENTION)
             await outbox.sweep(ctx.db, ctx.now)
+
+    async def look_for_keys(self) -> None:
+        """Use the keys of the ring as they are now; seal anew what an earlier one sealed."""
+        found = await key_ring.refresh(self._services)
+        sealing = key_ring.of_purpose(self._services.keys, found, key_ring.Purpose.SEALING)
+        used = key_ring.current(sealing, self._services.clock())
+        if used is not None and used.number != self._resealed and used.finished_at is None:
+            await resealing.reseal(self._services)
+            self._resealed = used.number
+        await resealing.finish(self._services, found)
 
     async def _deliver(self, row: outbox.Row) -> str | None:
         """What went wrong, or None."""
@@ -151,6 +164,11 @@ class Jobs:
             # Several nodes shall not look at the same moment.
             await asyncio.sleep(_random.uniform(*RENEW_SECONDS))
             await self._guarded(self.renew)
+
+    async def _keys_forever(self) -> None:
+        while True:
+            await self._guarded(self.look_for_keys)
+            await asyncio.sleep(key_ring.LOOK_SECONDS)
 
     async def _guarded(self, job: Callable[[], Awaitable[object]]) -> None:
         try:

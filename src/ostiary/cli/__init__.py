@@ -48,6 +48,7 @@ class Ostiary(LazyGroup):
         "user": ("ostiary.cli.accounts:user", "Accounts: create, look at, change, end."),
         "invite": ("ostiary.cli.invitations:invite", "Invitations: links that let one address register."),
         "ban": ("ostiary.cli.bans:ban", "Bans: shut out accounts and network addresses."),
+        "keys": ("ostiary.cli.keys:keys", "Keys: put fresh ones in place while the server runs."),
         "mail": ("ostiary.cli.mail:mail", "Mail: send a test, look at what waits."),
         "federation": ("ostiary.cli.federation:federation", "Sign-in elsewhere: ask providers, see why people were refused."),
         "audit": ("ostiary.cli.audit:audit_log", "The audit: who did what, and what was refused."),

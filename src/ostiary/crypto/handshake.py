@@ -5,7 +5,7 @@ The same on every node and after a restart, gone after two periods; so a shared 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -29,9 +29,18 @@ class Handshake:
     """The server's keys. `derive` is the root key's derivation by purpose; `period` is microseconds."""
 
     def __init__(self, derive: Callable[[str], bytes], period: int) -> None:
-        self._derive = derive
+        self._first = derive
+        self._later: Sequence[tuple[int, Callable[[str], bytes]]] = ()
         self.period = period
         self._kept: dict[int, ServerKey] = {}
+
+    def use(self, later: Sequence[tuple[int, Callable[[str], bytes]]]) -> None:
+        """Take roots that came after the first, the oldest first, each with the moment from which on epochs begin with it.
+
+        An epoch that has begun keeps its key: clients hold its public part.
+        """
+        self._later = later
+        self._kept.clear()
 
     def current(self, now: int) -> ServerKey:
         """The key to hand out."""
@@ -48,6 +57,8 @@ class Handshake:
         if found is None:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            private = x25519.private_key(self._derive(f"librepass handshake {epoch}"))
+            begins = epoch * self.period
+            derive = next((later for since, later in reversed(self._later) if since <= begins), self._first)
+            private = x25519.private_key(derive(f"librepass handshake {epoch}"))
             found = self._kept[epoch] = ServerKey(epoch, private, x25519.public_hex(private))
         return found

@@ -22,7 +22,12 @@ class Keys:
 
     def derive(self, purpose: str, length: int = 32) -> bytes:
         """The key for one purpose: the same on every node and after every restart, useless for any other purpose."""
-        return HKDF(SHA256(), length, salt=None, info=b"ostiary " + purpose.encode()).derive(self.root)
+        return derive(self.root, purpose, length)
+
+
+def derive(root: bytes, purpose: str, length: int = 32) -> bytes:
+    """The key that a root gives for one purpose."""
+    return HKDF(SHA256(), length, salt=None, info=b"ostiary " + purpose.encode()).derive(root)
 
 
 def load_or_create(folder: Path, names: tuple[str, ...]) -> dict[str, str]:

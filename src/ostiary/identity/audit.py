@@ -57,6 +57,7 @@ class Event(StrEnum):
     IDENTITY_UNLINKED = "account:identity:unlinked"
     GRANT_DEAD = "account:provider_tokens:ended"
     IMPORTED = "account:imported"
+    KEYS_ROTATED = "keys:rotated"
 
 
 _WARNINGS = frozenset(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ostiary.crypto.handshake import Handshake
-from ostiary.crypto.jwt import Signer
 from ostiary.crypto.keys import Keys
 from ostiary.crypto.passwords import PasswordHasher
+from ostiary.crypto.rotating import RotatingSigner
 from ostiary.crypto.sealing import Sealer
 from ostiary.crypto.tokens import Digester
 from ostiary.identity.refusals import Refusal
@@ -60,8 +60,8 @@ class Services:
     digester: Digester
     sealer: Sealer
     hasher: PasswordHasher
-    access_tokens: Signer
-    refresh_tokens: Signer
+    access_tokens: RotatingSigner
+    refresh_tokens: RotatingSigner
     handshake: Handshake
     limits: LimitStore
     rules: Rules

@@ -180,7 +180,13 @@ async def claim(ctx: Context, row: ProviderSession) -> bool:
 async def renew(ctx: Context, row: ProviderSession, grant: Grant) -> bool:
     """Fresh tokens in the old ones' place; False when the row is not any more what it was."""
     values = {"new_sealed": _sealed(ctx, grant), "now": ctx.now, "new_due_at": _due_at(ctx, grant)}
-    return await ctx.db.run(_renew, b_holder=row.holder, b_sealed=row.sealed, **values) == 1
+    if await ctx.db.run(_renew, b_holder=row.holder, b_sealed=row.sealed, **values):
+        return True
+    # Sealed anew under a new key meanwhile (`resealing`) it is still the same grant, and the provider has spent it.
+    present = await of_session(ctx, row.holder)
+    if present is None or grant_of(ctx, present) != grant_of(ctx, row):
+        return False
+    return await ctx.db.run(_renew, b_holder=row.holder, b_sealed=present.sealed, **values) == 1
 
 
 async def postpone(ctx: Context, row: ProviderSession) -> None:

@@ -243,6 +243,27 @@ markers = Table(
     _time("created_at"),
 )
 
+key_ring = Table(
+    "key_ring",
+    metadata,
+    _id(),
+    # What it is for: `sealing`, `access-tokens`, `refresh-tokens`, `handshake`.
+    _text("purpose"),
+    # The secret from the settings is number 0 and has no row.
+    Column("number", BigInteger, nullable=False),
+    # Sealed under the root key.
+    Column("secret", LargeBinary, nullable=False),
+    # Which secret of the settings it came after: a fingerprint.
+    _text("base"),
+    _time("created_at"),
+    # When it takes over, and for how long the ones before it are good from then on.
+    _time("active_from"),
+    Column("overlap", BigInteger, nullable=False),
+    # Sealing: when nothing was left under earlier keys.
+    _time("finished_at", optional=True),
+    UniqueConstraint("purpose", "number"),
+)
+
 ciphers = Table(
     "ciphers",
     metadata,

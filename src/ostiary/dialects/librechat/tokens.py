@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ostiary.crypto.jwt import Flaw, Signer, TokenError
+from ostiary.crypto.jwt import Flaw, TokenError
+from ostiary.crypto.rotating import RotatingSigner
 from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.front_desk import DEVICE_COOKIE
 from ostiary.dialects.http import Call, Header
@@ -230,7 +231,7 @@ def _http_date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 
-def _claims(signer: Signer, token: str, now: int) -> dict[str, Any]:
+def _claims(signer: RotatingSigner, token: str, now: int) -> dict[str, Any]:
     """Claims of a token in force, or BearerRefused with the wire's text for what is wrong."""
     try:
         return signer.claims(token, now)
