@@ -91,7 +91,7 @@ class Outcome:
 class Context:
     """What a use case works with: the unit of work, the client, the time, the services; and whether limits count here."""
 
-    __slots__ = ("client", "db", "has_mail", "is_limited", "now", "outcomes", "services")
+    __slots__ = ("afterwards", "client", "db", "has_mail", "is_limited", "now", "outcomes", "services")
 
     def __init__(self, services: Services, client: Client, unit: Unit, now: int, *, is_limited: bool = True) -> None:
         self.services = services
@@ -99,6 +99,8 @@ class Context:
         self.db = unit
         self.now = now
         self.outcomes: list[Outcome] = []
+        self.afterwards: list[Callable[[], Awaitable[None]]] = []
+        """What others are told once the unit is durable: nobody else may be waited for while it holds the only writer."""
         self.has_mail = False
         self.is_limited = is_limited and services.settings.limits.rate_limits
 
@@ -133,6 +135,8 @@ class begin:  # noqa: N801 - reads as a verb: `async with begin(services, client
             ctx.services.metrics.refusals.labels(error.code).inc()
         for outcome in ctx.outcomes:
             _write_log(ctx, outcome)
+        for told in ctx.afterwards:
+            await told()
         if ctx.has_mail:
             ctx.services.wake_outbox()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
@@ -137,8 +138,13 @@ async def failed(ctx: Context, account: Account) -> None:
 
 async def succeeded(ctx: Context, account: Account) -> None:
     """A right code: failures before it are forgotten."""
-    await ctx.services.limits.forget(ctx.services.rules.factor_account, account.id)
+    forget_tries(ctx, account)
     await forgive(ctx, account.id)
+
+
+def forget_tries(ctx: Context, account: Account) -> None:
+    """Begin the limit on tries anew, once the unit is durable."""
+    ctx.afterwards.append(partial(ctx.services.limits.forget, ctx.services.rules.factor_account, account.id))
 
 
 async def forgive(ctx: Context, account_id: str) -> None:

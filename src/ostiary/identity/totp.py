@@ -134,7 +134,7 @@ async def _make_live(ctx: Context, account: Account, enrolment: Enrolment, step:
             new_kind=factors.BACKUP_CODE,
             now=ctx.now,
         )
-    await ctx.services.limits.forget(ctx.services.rules.factor_account, account.id)
+    factors.forget_tries(ctx, account)
     await audit.record(ctx, audit.Event.FACTOR_ENROLLED, account.id)
 
 
