@@ -104,3 +104,74 @@ async def test_an_administrators_flow_does_not_end_in_an_ordinary_sign_in(house:
     answer = await house.client.get(url, headers={"cookie": cookie})
 
     assert answer.headers["location"].endswith("error=auth_failed")
+
+
+async def reusing(make_house: MakeHouse, op: Provider) -> tuple[House, dict[str, str]]:
+    """An administrator with the panel's tokens, at a provider that renews its own."""
+    op.refreshing = True
+    house = await make_house(**op.settings, OPENID_REUSE_TOKENS="true")
+    op.clock = house.clock
+    await become(house, op, accounts.ADMIN)
+    body = {"code": await code_for(house, op), "code_verifier": VERIFIER}
+    given: dict[str, str] = (await house.client.post("/api/admin/oauth/exchange", json=body)).json()
+    return house, {"refresh_token": given["refreshToken"]}
+
+
+async def test_the_panel_gets_fresh_tokens_and_the_provider_is_asked(make_house: MakeHouse, op: Provider) -> None:
+    house, body = await reusing(make_house, op)
+
+    answer = await house.client.post("/api/admin/oauth/refresh", json=body)
+
+    assert (answer.status_code, set(answer.json())) == (200, {"token", "refreshToken", "user", "expiresAt"})
+    bearer = {"authorization": f"Bearer {answer.json()['token']}"}
+    assert (await house.client.get("/api/admin/verify", headers=bearer)).status_code == 200
+    assert [each.parameters["grant_type"] for each in op.asked if each.path == "/token"][-1] == "refresh_token"
+    again = await house.client.post("/api/admin/oauth/refresh", json={"refresh_token": answer.json()["refreshToken"]})
+    assert again.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"refresh_token": ""}, (400, "MISSING_REFRESH_TOKEN")),
+        ({"provider": "github"}, (400, "INVALID_PROVIDER")),
+        ({"provider": "google"}, (503, "GOOGLE_NOT_CONFIGURED")),
+        ({"refresh_token": "x"}, (401, "REFRESH_FAILED")),
+        ({"user_id": "somebody-else"}, (401, "USER_ID_MISMATCH")),
+    ],
+)
+async def test_a_refresh_that_does_not_fit_gets_nothing(
+    make_house: MakeHouse, op: Provider, changes: dict[str, str], expected: tuple[int, str]
+) -> None:
+    house, body = await reusing(make_house, op)
+
+    answer = await house.client.post("/api/admin/oauth/refresh", json=body | changes)
+
+    assert (answer.status_code, answer.json()["error_code"]) == expected
+
+
+async def test_who_is_no_administrator_any_more_gets_no_fresh_tokens(make_house: MakeHouse, op: Provider) -> None:
+    house, body = await reusing(make_house, op)
+    async with house.begin() as ctx:
+        account = await accounts.by_email(ctx, "ada@example.org")
+        assert account is not None
+        await accounts.change(ctx, account.id, "role", accounts.USER)
+
+    answer = await house.client.post("/api/admin/oauth/refresh", json=body)
+
+    assert (answer.status_code, answer.json()["error_code"]) == (403, "FORBIDDEN")
+
+
+async def test_whom_the_provider_renews_no_more_the_panel_loses(make_house: MakeHouse, op: Provider) -> None:
+    house, body = await reusing(make_house, op)
+    op.granted.clear()
+
+    for _ in range(2):
+        answer = await house.client.post("/api/admin/oauth/refresh", json=body)
+        assert (answer.status_code, answer.json()["error_code"]) == (401, "REFRESH_FAILED")
+
+
+async def test_without_token_reuse_the_panel_is_told_so(house: House) -> None:
+    answer = await house.client.post("/api/admin/oauth/refresh", json={"refresh_token": "x"})
+
+    assert (answer.status_code, answer.json()["error_code"]) == (403, "TOKEN_REUSE_DISABLED")

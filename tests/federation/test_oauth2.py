@@ -158,6 +158,11 @@ FACEBOOK_USER = {
         ),
         (
             presets.DISCORD,
+            {**DISCORD_USER, "verified": True, "avatar": "../../x_"},
+            ("Nelly", "nelly", True, "https://cdn.discordapp.com/embed/avatars/0.png"),
+        ),
+        (
+            presets.DISCORD,
             {**DISCORD_USER, "verified": False, "avatar": None, "discriminator": "1337"},
             ("Nelly", "nelly", False, "https://cdn.discordapp.com/embed/avatars/2.png"),
         ),

@@ -373,7 +373,7 @@ class LibreChat(Wire):
             "POST",
             "/api/admin/oauth/refresh",
             admin.refresh,
-            summary="Refresh provider tokens",
+            summary="Fresh tokens for the panel",
             body=doc.ANY_BODY,
-            answers=doc.answers({400: doc.ADMIN_ERROR, 503: doc.ADMIN_ERROR}, 403),
+            answers=doc.answers(dict.fromkeys((400, 401, 403, 502, 503), doc.ADMIN_ERROR) | {200: doc.ANY_OBJECT}, 429),
         )

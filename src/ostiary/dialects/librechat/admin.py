@@ -12,14 +12,18 @@ from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.http import Call, MalformedBodyError, json_response, redirect
-from ostiary.dialects.librechat import deps, oauth, schemas, tokens
+from ostiary.dialects.librechat import deps, federated_sessions, oauth, schemas, tokens
 from ostiary.dialects.librechat.auth import signed_in, ticket
-from ostiary.dialects.librechat.errors import AdminOnly
-from ostiary.identity import accounts, bans, links, sessions, sign_in
+from ostiary.dialects.librechat.errors import AdminOnly, RefreshMalformed
+from ostiary.federation import renewal
+from ostiary.federation.oidc import OpenIDProvider
+from ostiary.federation.transport import GRANT_DEAD
+from ostiary.identity import accounts, bans, links, provider_sessions, sessions, sign_in, throttle
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
 from ostiary.identity.passwords import Password
-from ostiary.identity.refusals import Banned, FederationRefused, Refusal
+from ostiary.identity.refusals import Banned, FederationRefused, RefreshReused, Refusal, SessionGone
+from ostiary.identity.sessions import Principal
 from ostiary.identity.sign_in import FactorRequired, SignedIn
 from ostiary.storage.database import UnavailableError
 
@@ -35,6 +39,13 @@ PROVIDER_NAMES = {
     "facebook": "Facebook",
     "apple": "Apple",
 }
+
+REFRESH_REFUSED = {
+    "no_access_token": (502, "IDP_INCOMPLETE", "The provider's answer is incomplete"),
+    "no_refresh_token": (502, "IDP_INCOMPLETE", "The provider's answer is incomplete"),
+    "refreshed_for_another": (401, "ISSUER_MISMATCH", "The provider's tokens are not this user's"),
+}
+"""Why the provider's answer does not do (section 12)."""
 
 
 async def login(call: Call) -> Response:
@@ -126,27 +137,68 @@ async def exchange(call: Call) -> Response:
         return _error(401, "INVALID_OR_EXPIRED_CODE", "Invalid or expired authorization code")
     if not is_right:
         return _error(400, "INVALID_VERIFIER", "Invalid code verifier")
+    return _tokens(call, ctx, who, who.session.created_at)
+
+
+async def refresh(call: Call) -> Response:
+    """Fresh tokens for the panel's refresh token. OpenID is asked first: who lost their place there gets nothing here."""
+    body = deps.read_body(call)
+    given, name = body.get("refresh_token"), body.get("provider") or "openid"
+    if not given or not isinstance(given, str):
+        return _error(400, "MISSING_REFRESH_TOKEN", "Refresh token is required")
+    if name not in ("openid", "google"):
+        return _error(400, "INVALID_PROVIDER", "Unsupported provider")
+    provider = call.services.redirect_providers.get(name)
+    if not isinstance(provider, OpenIDProvider):
+        return _error(503, f"{name.upper()}_NOT_CONFIGURED", f"{PROVIDER_NAMES[name]} configuration not found")
+    if name == "openid" and not provider.settings.reuse_tokens:
+        return _error(403, "TOKEN_REUSE_DISABLED", "OpenID token reuse is not enabled")
+    if not _is_from_panel(call):
+        return _error(403, "FORBIDDEN", "Forbidden")
+    try:
+        return await _refreshed(call, provider, given, body.get("user_id"))
+    except (RefreshMalformed, SessionGone, RefreshReused):
+        return _error(401, "REFRESH_FAILED", "Token refresh failed")
+    except FederationRefused as refusal:
+        return _error(*REFRESH_REFUSED.get(refusal.reason, (401, "REFRESH_FAILED", "Token refresh failed")))
+
+
+async def _refreshed(call: Call, provider: OpenIDProvider, token: str, user_id: object) -> Response:
+    async with call.begin() as ctx:
+        await throttle.take(ctx, ctx.services.rules.refresh, throttle.network(call.client.address))
+        account_id, session_id, generation, tag = tokens.read_refresh(call.services, token, ctx.now)
+        who = (await sessions.rotate(ctx, session_id, account_id, generation, tag, advance=False)).principal
+        row = await provider_sessions.of_session(ctx, session_id)
+    if user_id and user_id != account_id:
+        return _error(401, "USER_ID_MISMATCH", "User id does not match")
+    if who.account.role != accounts.ADMIN:
+        return _error(403, "FORBIDDEN", "Forbidden")
+    if row is None or row.provider != provider.name:
+        raise FederationRefused("no_grant")
+    if provider.settings.reuse_tokens:
+        try:
+            await renewal.renewed(call.services, provider, row)
+        except FederationRefused as refusal:
+            if refusal.reason == GRANT_DEAD:
+                async with call.begin() as ctx:
+                    await federated_sessions.forget(ctx, session_id)
+                    await sessions.end(ctx, who.session)
+            raise
+    async with call.begin() as ctx:
+        refreshed = await sessions.rotate(ctx, session_id, account_id, generation, tag)
+    return _tokens(call, ctx, refreshed.principal, refreshed.issued_at)
+
+
+def _tokens(call: Call, ctx: Context, who: Principal, issued_at: int) -> Response:
     lives = call.settings.sessions.access_life.total_seconds()
     return json_response(
         {
             "token": tokens.access_token(call.services, who.account, who.session, ctx.now),
-            "refreshToken": tokens.refresh_token(call.services, who.session, who.session.created_at),
+            "refreshToken": tokens.refresh_token(call.services, who.session, issued_at),
             "user": schemas.user_json(who.account, call.settings),
             "expiresAt": ctx.now // 1000 + int(lives * 1000),
         }
     )
-
-
-async def refresh(call: Call) -> Response:
-    """Only provider tokens are refreshed here."""
-    body = deps.read_body(call)
-    provider = body.get("provider") or "openid"
-    if not body.get("refresh_token"):
-        return json_response({"error": "Refresh token is required", "error_code": "MISSING_REFRESH_TOKEN"}, 400)
-    if provider not in ("openid", "google"):
-        return json_response({"error": "Unsupported provider", "error_code": "INVALID_PROVIDER"}, 400)
-    name = PROVIDER_NAMES[provider]
-    return json_response({"error": f"{name} configuration not found", "error_code": f"{provider.upper()}_NOT_CONFIGURED"}, 503)
 
 
 async def _code(ctx: Context, outcome: SignedIn | FactorRequired, challenge: str) -> str:
