@@ -1,12 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench lock clean
+.PHONY: help setup serve test check format bench attack attack-mutants lock clean
 
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: ## leave a working .venv/bin/ostiary
 	@scripts/setup
@@ -33,6 +33,14 @@ format: ## sort, fix and format
 bench: ## measure; prints a table and writes bench/results/
 	@scripts/setup check
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+attack: ## run the catalogue of attacks in long form, against servers that it starts itself
+	@scripts/setup test
+	OSTIARY_ATTACK_ROUNDS=20 $(BIN)/pytest -n 2 -q tests/attack tests/federation $(PYTEST_ARGS)
+
+attack-mutants: ## switch each guard off in turn, and see that some test notices
+	@scripts/setup test
+	$(BIN)/python -m tests.attack.mutants $(MUTANTS_ARGS)
 
 lock: ## write the lock files anew, with the newest versions that fit (hashes, no addresses)
 	@scripts/setup check

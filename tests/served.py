@@ -38,7 +38,7 @@ def served(folder: Path, environment: Mapping[str, str] | None = None, *, port: 
     """Start, wait until it is healthy, stop. Settings of the outside do not reach it. `port` is for who had to know it before."""
     port = port or free_port()
     log = folder / "served.log"
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
     variables = {**kept, **DEFAULTS, "PORT": str(port), "OSTIARY_DATA": str(folder / "data"), **(environment or {})}
     with log.open("wb") as output:
         process = subprocess.Popen(

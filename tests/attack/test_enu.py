@@ -7,14 +7,14 @@ from uuid import uuid4
 
 import pytest
 
-from tests.attack.harness import fresh_email, interleaved, somewhere
+from tests.attack.harness import ROUNDS, fresh_email, interleaved, somewhere
 from tests.attack.people import MAIL_SECONDS, WRONG_PASSWORD, KeyOwner, Person, enrolled, key_owner, signed_in
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import browser
 from tests.served import Served
 from tests.services.smtp import MailServer
 
-TURNS = 4
+TURNS = 4 * ROUNDS
 
 
 def stranger(site: Served) -> Person:
