@@ -52,7 +52,7 @@ async def test_an_unknown_path_is_answered_in_the_words_of_the_wire_that_it_look
 
 
 async def test_a_wire_with_a_host_name_of_its_own_is_served_there_alone(make_house: MakeHouse) -> None:
-    house = await make_house(OSTIARY_LIBREPASS_HOST="vault.example.org")
+    house = await make_house(OSTIARY_LIBREPASS_HOST="vault.example.org", OSTIARY_ALLOWED_HOSTS="id.example.org")
 
     there = await house.client.get("/api/auth/preLogin", headers={"Host": "vault.example.org"})
     elsewhere = await house.client.get("/api/auth/preLogin", headers={"Host": "id.example.org"})

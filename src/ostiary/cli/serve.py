@@ -21,9 +21,9 @@ from uvicorn.supervisors import Multiprocess
 from ostiary import __version__
 from ostiary.app import keys_of
 from ostiary.cli.config import without_password
-from ostiary.cli.connection import Connection
 from ostiary.cli.desk import explained
 from ostiary.cli.output import TroubleError
+from ostiary.cli.protocol import GuardedProtocol, raise_file_limit
 from ostiary.observability.logging import set_up
 from ostiary.settings import Settings
 from ostiary.storage.migrate import migrate
@@ -45,6 +45,7 @@ def serve(*, as_json: bool) -> None:
     with explained(settings):
         keys_of(settings)
         asyncio.run(migrate(settings.database_url))
+    raise_file_limit()
     listener = _listen(settings.server.host, settings.server.port)
     # PORT=0 lets the system choose: from here on, links in mails and the processes that are started know what it chose.
     os.environ["PORT"] = str(listener.getsockname()[1])
@@ -164,7 +165,7 @@ def _run(settings: Settings, listener: socket.socket, farewell: _Farewell) -> in
         factory=True,
         workers=settings.server.workers,
         loop="uvloop",
-        http=Connection,
+        http=GuardedProtocol,
         ws="none",
         interface="asgi3",
         lifespan="on",

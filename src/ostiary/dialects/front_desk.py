@@ -14,12 +14,14 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from ostiary.dialects.guard import Fault, Guard
 from ostiary.dialects.http import AddressReader, Call, Header, MalformedBodyError, json_response, raw_response
 from ostiary.dialects.wire import Wire
 from ostiary.identity.context import Client, Services
 from ostiary.observability.logging import log, request_id
 
-BODY_SECONDS = 15
+VAULT_PATIENCE = 6
+"""A vault call's body may be a hundred times as large, and take this many times as long."""
 KEY_MEMBERS = ("publicKey", "sharedKey")
 VAULT_PATHS = ("/api/cipher", "/api/collection", "/api/user/email", "/api/user/password")
 SAML_PATHS = frozenset({"/oauth/saml/callback", "/api/admin/oauth/saml/callback"})
@@ -27,6 +29,9 @@ MAX_SAML_BODY = 512 * 1024
 """256 KB of XML (`federation.saml_xml.MAX_BYTES`) in Base64, in a form: groups by the hundred stand in such answers."""
 DEVICE_COOKIE = "ostiary_device"
 MEETING_PATHS = frozenset({"/api/auth/register", "/api/user/delete"})
+_TOO_SLOW = Fault(408, "The body took too long", "body_too_slow")
+_NOTHING_LOADS: list[Header] = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'")]
+"""For answers that are not pages; a page brings its own."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = frozenset({*_WITH_BODY, "GET", "HEAD", "OPTIONS"})
 
@@ -62,6 +67,8 @@ class FrontDesk:
             if host and wire
         }
         self._origins = {origin.encode("latin-1", "replace") for origin in settings.browser_origins}
+        self._guard = Guard(settings)
+        self._body_seconds = settings.server.body_time.total_seconds()
         self._max_body = settings.server.max_body
         self._max_vault_body = settings.server.max_vault_body
         self._shared: list[Header] = [
@@ -69,6 +76,7 @@ class FrontDesk:
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
             (b"x-frame-options", b"DENY"),
+            (b"cross-origin-resource-policy", b"same-origin"),
         ]
         if settings.server.no_index:
             self._shared.append((b"x-robots-tag", b"noindex"))
@@ -86,11 +94,14 @@ class FrontDesk:
 
         async def send_shared(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *call.extra_headers, *shared]}
+                own = message["headers"]
+                policy = [] if any(name == b"content-security-policy" for name, _ in own) else _NOTHING_LOADS
+                message = {**message, "headers": [*own, *call.extra_headers, *shared, *policy]}
             await send(message)
 
         try:
-            response = await self._prepare(call, headers, origin, receive)
+            fault = self._guard(call.scope)
+            response = self._turned_away(call, fault) if fault else await self._prepare(call, headers, origin, receive)
         except _GoneError:
             log.info("request:abandoned", path=call.path)
             return
@@ -119,16 +130,24 @@ class FrontDesk:
             return self._head(call, wire)
         if call.method not in _WITH_BODY:
             return None
-        most = self._max_vault_body if call.path.startswith(VAULT_PATHS) else self._max_body
+        most, seconds = self._max_body, self._body_seconds
+        if call.path.startswith(VAULT_PATHS):
+            most, seconds = self._max_vault_body, VAULT_PATIENCE * seconds
         if call.path in SAML_PATHS:
             most = max(most, MAX_SAML_BODY)
         try:
-            call.body = await _read_body(headers, receive, most)
+            call.body = await _read_body(headers, receive, most, seconds)
         except _TooLargeError:
             return wire.too_large(call)
         except _TooSlowError:
-            return wire.unavailable(call, 1)
+            return self._turned_away(call, _TOO_SLOW)
         return None
+
+    def _turned_away(self, call: Call, fault: Fault) -> Response:
+        host = (call.header(b"host") or "")[:80] if fault.reason.startswith("host") else None
+        log.info("request:turned_away", path=call.path[:200], reason=fault.reason, **({"host": host} if host else {}))
+        self._services.metrics.turned_away.labels(fault.reason).inc()
+        return self._by_path(call).turned_away(call, fault.status, fault.text)
 
     def _wire_of(self, call: Call) -> Wire:
         password_wire, key_wire = self._wires_at(call)
@@ -223,7 +242,7 @@ def _looks_like_key(call: Call) -> bool:
     return _has_key_bearer(call) or call.header(b"x-api") is not None
 
 
-async def _read_body(headers: Sequence[Header], receive: Receive, most: int) -> bytes:
+async def _read_body(headers: Sequence[Header], receive: Receive, most: int, seconds: float) -> bytes:
     """The whole body, counted while it comes."""
     declared = next((value for name, value in headers if name == b"content-length"), b"")
     if declared.isdigit() and int(declared[:20]) > most:
@@ -234,7 +253,7 @@ async def _read_body(headers: Sequence[Header], receive: Receive, most: int) -> 
     size = 0
     message: Message = {"more_body": True}
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             while message.get("more_body"):
                 message = await _next(receive)
                 parts.append(message.get("body", b""))

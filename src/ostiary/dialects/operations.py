@@ -99,6 +99,9 @@ class Operations(Wire):
     def too_large(self, call: Call) -> Response:  # noqa: ARG002
         return json_response({"message": "Request body too large"}, 413, [(b"connection", b"close")])
 
+    def turned_away(self, call: Call, status: int, text: str) -> Response:  # noqa: ARG002
+        return json_response({"message": text}, status, [(b"connection", b"close")])
+
 
 async def dependencies(call: Call) -> dict[str, dict[str, Any]]:
     """What this process needs, and whether it answers within two seconds."""

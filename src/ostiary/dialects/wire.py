@@ -142,6 +142,10 @@ class Wire:
         """The wire's words for a body over the limit."""
         raise NotImplementedError
 
+    def turned_away(self, call: Call, status: int, text: str) -> Response:
+        """The wire's words for a request that goes no further than its head; the connection ends with it."""
+        raise NotImplementedError
+
     async def _guarded(self, call: Call, endpoint: Endpoint) -> Response:
         try:
             return await endpoint(call)

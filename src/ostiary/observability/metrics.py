@@ -16,6 +16,9 @@ class Metrics:
         self.password_checks = Counter("ostiary_password_checks", "Password hashes computed", registry=self.registry)
         self.hashing_waiting = Gauge("ostiary_hashing_waiting", "Hashes waiting or running", registry=self.registry)
         self.failures = Counter("ostiary_failures", "Requests answered with 5xx", ["dialect"], registry=self.registry)
+        self.turned_away = Counter(
+            "ostiary_turned_away", "Requests turned away unread, by reason", ["reason"], registry=self.registry
+        )
         self.mails = Counter("ostiary_mails", "Mails, by outcome", ["outcome"], registry=self.registry)
 
     def render(self) -> bytes:

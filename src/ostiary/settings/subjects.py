@@ -33,9 +33,37 @@ class Server(Group):
     dialects: Names = setting(("librechat", "librepass"), "OSTIARY_DIALECTS", about="the wires to serve, comma list")
     librechat_host: str = setting("", "OSTIARY_LIBRECHAT_HOST", about="host name that speaks LibreChat's wire alone")
     librepass_host: str = setting("", "OSTIARY_LIBREPASS_HOST", about="host name that speaks LibrePass's wire alone")
+    allowed_hosts: Names = setting(
+        (),
+        "OSTIARY_ALLOWED_HOSTS",
+        about="comma list of further host names it answers to, beside those of the domains",
+    )
     no_index: Flag = setting(True, "NO_INDEX", about="send X-Robots-Tag: noindex")
     max_body: Whole = setting(65536, "OSTIARY_MAX_BODY", about="bytes of a request body, vault calls aside", ge=1024)
     max_vault_body: Whole = setting(8388608, "OSTIARY_MAX_VAULT_BODY", about="bytes of a vault call's body", ge=1024)
+    body_time: Seconds = setting(
+        timedelta(seconds=10),
+        "OSTIARY_BODY_TIME",
+        about="seconds in which a request's body must have come; vault calls have six times as long",
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=10),
+    )
+    head_time: Seconds = setting(
+        timedelta(seconds=10),
+        "OSTIARY_HEAD_TIME",
+        about="seconds in which a request's head must have come",
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=10),
+    )
+    connections: Whole = setting(
+        8192, "OSTIARY_MAX_CONNECTIONS", about="connections of one process; then the longest silent one goes", ge=16
+    )
+    connections_per_address: Whole = setting(
+        256,
+        "OSTIARY_MAX_CONNECTIONS_PER_ADDRESS",
+        about="connections from one address or IPv6 /64; believed proxies and this machine aside",
+        ge=1,
+    )
     metrics_token: SecretStr = setting(SecretStr(""), "OSTIARY_METRICS_TOKEN", about="bearer that may read /metrics")
     log_format: Literal["auto", "json", "readable"] = setting(
         "auto",

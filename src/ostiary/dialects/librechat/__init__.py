@@ -74,6 +74,9 @@ class LibreChat(Wire):
     def too_large(self, call: Call) -> Response:  # noqa: ARG002
         return json_response({"message": "Request entity too large"}, 413, [(b"connection", b"close")])
 
+    def turned_away(self, call: Call, status: int, text: str) -> Response:  # noqa: ARG002
+        return json_response({"message": text}, status, [(b"connection", b"close")])
+
     def _auth_routes(self) -> None:
         message, signed_in = doc.MESSAGE, doc.SIGNED_IN
         self.route(

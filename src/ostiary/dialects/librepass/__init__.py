@@ -70,6 +70,9 @@ class LibrePass(Wire):
     def too_large(self, call: Call) -> Response:  # noqa: ARG002
         return errors.error(errors.INVALID_BODY, 413, "body too large", [(b"connection", b"close")])
 
+    def turned_away(self, call: Call, status: int, text: str) -> Response:  # noqa: ARG002
+        return errors.error(errors.INVALID_BODY, status, text, [(b"connection", b"close")])
+
     def _auth_routes(self) -> None:
         self.route(
             "POST",
