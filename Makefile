@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench attack attack-mutants lock clean
+.PHONY: help setup serve test check format bench attack attack-mutants lock clean lanes
 
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -41,6 +41,9 @@ attack: ## run the catalogue of attacks in long form, against servers that it st
 attack-mutants: ## switch each guard off in turn, and see that some test notices
 	@scripts/setup test
 	$(BIN)/python -m tests.attack.mutants $(MUTANTS_ARGS)
+lanes: ## compare the hashing lanes with the bcrypt package 100,000 times, under AddressSanitizer and UBSan (LANES_ARGS="--count 2000")
+	@scripts/setup check
+	$(BIN)/python tests/crypto/compare_lanes.py $(LANES_ARGS)
 
 lock: ## write the lock files anew, with the newest versions that fit (hashes, no addresses)
 	@scripts/setup check
@@ -51,5 +54,5 @@ lock: ## write the lock files anew, with the newest versions that fit (hashes, n
 	[package.pop('funding', None) for package in lock['packages'].values()]; path.write_text(json.dumps(lock, indent=2) + '\n')"
 
 clean: ## remove what the other targets made, except data
-	rm -rf .venv tests/node/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv tests/node/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist src/*.egg-info src/ostiary/crypto/*.so
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

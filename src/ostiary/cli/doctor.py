@@ -23,6 +23,7 @@ from ostiary.app import GENERATED, now
 from ostiary.cli.config import without_password
 from ostiary.cli.desk import Desk, explained, is_still_to_be_made, open_desk
 from ostiary.cli.output import Answer, TroubleError, answering, spoken
+from ostiary.crypto.hashing import HAS_LANES
 from ostiary.federation.ldap import LdapDirectory
 from ostiary.identity import accounts, audit
 from ostiary.identity.context import Context
@@ -75,10 +76,18 @@ async def _examine() -> list[Finding]:
     set_up(settings.server.log_format, "error")
     found = [Finding("settings", "ok", "they can be used.")]
     found += [Finding("settings", "warning", f"{warning}.") for warning in settings.warnings()]
-    found += [*_secrets(settings), *_proxies(settings), *_cookies(settings)]
+    found += [*_secrets(settings), *_proxies(settings), *_cookies(settings), _hashing()]
     found += [finding async for finding in _database(settings)]
     found += [await _mail(settings), *[finding async for finding in _redis(settings)]]
     return [*found, *[finding async for finding in _directory(settings)]]
+
+
+def _hashing() -> Finding:
+    if HAS_LANES:
+        return Finding("hashing", "ok", "several password hashes are computed in each thread.")
+    return Finding(
+        "hashing", "ok", "the bcrypt package computes alone. For several times the sign-ins install gcc and set up again."
+    )
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Password hashes, and the bounded pool that computes them away from the event loop.
+"""Password hashes: what is stored, how it is made, and whether it should be made anew.
 
 A new hash sees the whole password: SHA-256, Base64, then bcrypt (`sha256-bcrypt`). An imported bcrypt hash (`bcrypt`) saw the
 first 72 bytes; it is verified so, and said to be outdated so that the caller renews it.
@@ -6,30 +6,23 @@ first 72 bytes; it is verified so, and said to be outdated so that the caller re
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import hmac
 import os
 import secrets
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TypeVar
 
 import bcrypt
+
+from ostiary.crypto.hashing import HashingBusyError, HashingPool
+
+__all__ = ["HashingBusyError", "PasswordHash", "PasswordHasher", "Verdict", "is_imported_hash"]
 
 WHOLE = "sha256-bcrypt"
 IMPORTED = "bcrypt"
 BCRYPT_BYTES = 72
 _BCRYPT_ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-Result = TypeVar("Result")
-
-
-class HashingBusyError(Exception):
-    """The queue is full; trying again in `retry_after` seconds is likely to work."""
-
-    retry_after = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,47 +54,30 @@ def _input(password: str, scheme: str) -> bytes:
     return raw[:BCRYPT_BYTES]
 
 
-class PasswordHasher:
-    """One pool for the process: bounded in threads and in queue, so that a flood of sign-ins cannot take the server down."""
+class PasswordHasher(HashingPool):
+    """One for the process: bounded in threads and in queue, so that a flood of sign-ins cannot take the server down."""
 
     def __init__(self, cost: int, threads: int = 0, queue: int = 256) -> None:
+        super().__init__(threads or len(os.sched_getaffinity(0)), queue)
         self.cost = cost
-        self.threads = threads or len(os.sched_getaffinity(0))
-        self.waiting = 0
-        self.done = 0
-        self._limit = queue + self.threads
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="hashing")
         self._decoy = PasswordHash(WHOLE, f"$2b${cost:02d}$" + _random_bcrypt_text(22, "Oeu.") + _random_bcrypt_text(31, ""))
 
-    async def hash(self, password: str) -> PasswordHash:
-        """A hash of the whole password. Raises HashingBusyError."""
-        text = await self._run(lambda: bcrypt.hashpw(_input(password, WHOLE), bcrypt.gensalt(self.cost)))
+    async def make(self, password: str, source: str = "") -> PasswordHash:
+        """A hash of the whole password; `source` is whose turn it takes. Raises HashingBusyError."""
+        text = await self.hash(_input(password, WHOLE), bcrypt.gensalt(self.cost), source)
         return PasswordHash(WHOLE, text.decode("ascii"))
 
-    async def verify(self, password: str, stored: PasswordHash | None) -> Verdict:
+    async def verify(self, password: str, stored: PasswordHash | None, source: str = "") -> Verdict:
         """Compare; without a stored hash do the same work and answer no. Raises HashingBusyError."""
         used = stored or self._decoy
         try:
-            right = await self._run(lambda: bcrypt.checkpw(_input(password, used.scheme), used.text.encode("ascii")))
+            expected = used.text.encode("ascii")
+            right = hmac.compare_digest(await self.hash(_input(password, used.scheme), expected, source), expected)
         except ValueError:
             return Verdict(is_right=False)
         if stored is None or not right:
             return Verdict(is_right=False)
         return Verdict(is_right=True, is_outdated=used.scheme != WHOLE or used.text[4:6] != f"{self.cost:02d}")
-
-    def close(self) -> None:
-        """Let running hashes end and take no more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _run(self, work: Callable[[], Result]) -> Result:
-        if self.waiting >= self._limit:
-            raise HashingBusyError
-        self.waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        finally:
-            self.waiting -= 1
-            self.done += 1
 
 
 def _random_bcrypt_text(length: int, last: str) -> str:

@@ -61,6 +61,8 @@ class Operations(Wire):
         if not may:
             return json_response({"message": "Metrics need OSTIARY_METRICS_TOKEN, or a request from this machine"}, 403)
         call.services.metrics.hashing_waiting.set(call.services.hasher.waiting)
+        call.services.metrics.hashing_calls.set(call.services.hasher.calls)
+        call.services.metrics.hashing_done.set(call.services.hasher.done)
         return raw_response(call.services.metrics.render(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, call: Call) -> Response:

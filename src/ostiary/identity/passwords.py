@@ -52,7 +52,7 @@ def is_blank(password: str) -> bool:
 async def hashed(ctx: Context, password: str) -> str:
     """The config of a new credential. Hash before the first write. Raises Busy."""
     try:
-        made = await ctx.services.hasher.hash(password)
+        made = await ctx.services.hasher.make(password, ctx.client.address)
     except HashingBusyError as error:
         raise Busy from error
     return msgspec.json.encode(Config(made.scheme, made.text)).decode()
@@ -70,7 +70,7 @@ class PasswordMethod:
             # NUL ends a password for bcrypt: `a` and `a\0b` would be one. It is refused, after the same work.
             has_nul = "\0" in proof.password
             stored = PasswordHash(config.scheme, config.hash) if config and not has_nul else None
-            verdict = await hasher.verify(proof.password, stored)
+            verdict = await hasher.verify(proof.password, stored, ctx.client.address)
             ctx.services.metrics.password_checks.inc()
             if candidate is None:
                 raise ProofRefused("unknown_account")

@@ -15,6 +15,10 @@ class Metrics:
         self.limited = Counter("ostiary_limited", "Requests over a limit, by limit", ["limit"], registry=self.registry)
         self.password_checks = Counter("ostiary_password_checks", "Password hashes computed", registry=self.registry)
         self.hashing_waiting = Gauge("ostiary_hashing_waiting", "Hashes waiting or running", registry=self.registry)
+        self.hashing_calls = Gauge(
+            "ostiary_hashing_calls", "Calls that computed hashes, several in lanes", registry=self.registry
+        )
+        self.hashing_done = Gauge("ostiary_hashing_done", "Hashes asked for and ended", registry=self.registry)
         self.failures = Counter("ostiary_failures", "Requests answered with 5xx", ["dialect"], registry=self.registry)
         self.turned_away = Counter(
             "ostiary_turned_away", "Requests turned away unread, by reason", ["reason"], registry=self.registry
