@@ -105,7 +105,7 @@ async def test_every_protected_route_asks_for_a_bearer(house: House, method: str
         ("Bearer a..c", "invalid token"),
         ("Bearer a.b.c", "invalid token"),
         ("Bearer é.é.é", "jwt malformed"),
-        ("Bearer " + "a" * 100_000, "jwt malformed"),
+        ("Bearer " + "a" * 20_000, "jwt malformed"),
         ("Bearer null", "jwt malformed"),
         ("Bearer undefined", "jwt malformed"),
     ],
@@ -144,13 +144,13 @@ async def test_a_token_elsewhere_than_in_the_header_is_not_read(house: House) ->
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
-async def test_two_authorization_headers_are_none(house: House) -> None:
+async def test_two_authorization_headers_are_refused(house: House) -> None:
     someone = await signed_in(house)
     line = (b"Authorization", f"Bearer {someone.token}".encode())
 
     answer = await house.client.request("GET", "/api/user", headers=[line, line])
 
-    assert (answer.status_code, answer.json()) == (401, {"message": "No auth token"})
+    assert (answer.status_code, answer.json()) == (400, {"message": "A header that may stand once is there twice"})
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])

@@ -275,7 +275,6 @@ async def test_the_link_starts_with_what_the_operator_set(make_house: MakeHouse)
 
     await asked(
         house,
-        Host="evil.example",
         X_Forwarded_Host="evil.example",
         X_Forwarded_Proto="gopher",
         Forwarded="host=evil.example",
