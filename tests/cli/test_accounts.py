@@ -168,6 +168,8 @@ def test_a_new_password_obeys_the_rules(operator: Operator) -> None:
 
     complaint = operator.complaint("user", "set-password", ADA, "--password-stdin", stdin="short")
     assert complaint == "The password is too short: MIN_PASSWORD_LENGTH is 8."
+    for password in ("long enough\0and more", "\0" * 8):
+        assert "NUL" in operator.complaint("user", "set-password", ADA, "--password-stdin", stdin=password)
 
 
 async def test_a_key_account_is_given_no_password(operator: Operator, running: House) -> None:

@@ -182,3 +182,35 @@ async def test_a_sign_in_that_was_hashing_while_every_session_ended_gets_none(ho
     async with house.begin() as ctx:
         with pytest.raises(Exception, match="changed_meanwhile"):
             await sessions.open_session(ctx, account, SessionRequest(kind=BROWSER), ("pwd",))
+
+
+async def test_a_right_tag_does_not_make_another_accounts_token_of_it(house: House) -> None:
+    """The tag is for the session and the generation alone."""
+    session = await _family(house)
+    async with house.begin() as ctx:
+        other = accounts.fresh(ctx, "grace@example.org", "Grace")
+        await accounts.insert_account(ctx, other)
+
+    async with house.begin() as ctx:
+        with pytest.raises(SessionGone):
+            await sessions.rotate(ctx, session.id, other.id, 0, sessions.refresh_tag(ctx.services, session.id, 0))
+
+    assert (await _refresh(house, session, 0)).principal.session.generation == 1
+
+
+async def test_a_generation_that_another_has_just_rotated_is_not_rotated_again(house: House) -> None:
+    """Between what is read and what is written another may come: the write looks at the generation itself."""
+    session = await _family(house)
+    async with house.begin() as ctx:
+        read = await sessions.by_id(ctx, session.id)
+    assert read is not None
+    await _refresh(house, session, 0)
+
+    async with house.begin() as ctx:
+        second = await sessions._advance(ctx, read, [])
+
+    assert second is None
+    async with house.begin() as ctx:
+        found = await sessions.by_id(ctx, session.id)
+    assert found is not None
+    assert found.session.generation == 1

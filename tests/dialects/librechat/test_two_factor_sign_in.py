@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import null, select, update
 
 from ostiary.identity import accounts, audit, bans
 from ostiary.storage import tables
-from ostiary.storage.statements import Query
+from ostiary.storage.statements import Query, Statement
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import EMAIL, STEP, Browser, browser, claims_of, cookies_of, enrolled, owing, signed_in
 from tests.house import House
@@ -288,3 +288,20 @@ async def test_sign_ins_with_two_factors_are_audited_with_how(house: House) -> N
     assert {"account:sign_in:factor_asked", "account:sign_in:factor_refused", "account:sign_in:succeeded"} <= set(events)
     assert any('"amr":"pwd otp mfa"' in event.detail for event in found)
     assert len(used) == 1
+
+
+async def test_a_rule_that_came_between_the_proofs_holds_for_the_second(make_house: MakeHouse) -> None:
+    """The operator now requires a verified address; sign-ins that owe a factor do not slip past it."""
+    before = await make_house(EMAIL_VERIFICATION_REQUIRED="false")
+    app = await enrolled(before, await signed_in(before))
+    async with before.begin() as ctx:
+        account = await accounts.named(ctx, EMAIL)
+        await ctx.db.run(Statement(update(tables.accounts).values(verified_at=null()).where(tables.accounts.c.id == account.id)))
+    _, pending = await owing(before)
+
+    after = await make_house(EMAIL_VERIFICATION_REQUIRED="true")
+    after.clock.now = before.clock.now
+    refused = await browser(after).prove(pending, token=app.code())
+
+    assert refused.status_code == 422
+    assert "refreshToken" not in refused.cookies
