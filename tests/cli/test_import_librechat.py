@@ -258,6 +258,15 @@ def test_what_is_changed_on_the_way_is_noted(operator: Operator, export: Path) -
     assert "no role" in operator.text("import", "librechat", "--from", str(export), "--dry-run")
 
 
+def test_a_hash_too_dear_to_check_is_left_behind_and_named(operator: Operator, export: Path) -> None:
+    dear = hashed(PASSWORD).replace("$04$", "$31$")
+
+    report = move_in(operator, write(export, user(1, password=dear)))
+
+    assert "cost of 31, beyond 16" in str(report["notes"])
+    assert "passwords" not in report["moved"]
+
+
 def test_an_array_and_canonical_dates_are_read_too(operator: Operator, export: Path) -> None:
     canonical = user(1, createdAt={"$date": {"$numberLong": "1714564800123"}})
     export.write_text("\N{BYTE ORDER MARK}" + json.dumps([canonical]), encoding="utf-8")

@@ -145,3 +145,32 @@ async def test_who_stops_waiting_frees_the_place() -> None:
 
     assert (pool.waiting, pool.calls) == (0, 1)
     pool.close()
+
+
+async def test_the_memory_of_turns_is_bounded_while_the_queue_never_empties() -> None:
+    pool = HashingPool(1, 4)
+    first = asyncio.create_task(pool.hash(b"x", b"$2b$09$CCCCCCCCCCCCCCCCCCCCC.", "first"))
+    await asyncio.sleep(0)
+    for number in range(300):
+        brief = asyncio.create_task(pool.hash(b"x", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.", f"source {number}"))
+        await asyncio.sleep(0)
+        brief.cancel()
+        await asyncio.gather(brief, return_exceptions=True)
+
+    assert len(pool._turns) < 100
+    await first
+    pool.close()
+
+
+async def test_out_of_memory_is_an_answer_and_the_next_hash_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = HashingPool(1, 10)
+    monkeypatch.setattr(hashing, "_compute", lambda _jobs: (_ for _ in ()).throw(MemoryError))
+
+    found = await asyncio.gather(
+        *(pool.hash(b"x", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.", "") for _ in range(3)), return_exceptions=True
+    )
+    monkeypatch.undo()
+
+    assert [type(each) for each in found] == [HashingBusyError] * 3
+    assert (await pool.hash(b"x", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.", "")).startswith(b"$2b$04$")
+    pool.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 from ostiary.cli.output import TroubleError
 from ostiary.cli.readings import Reading, UnmovableError, totp_secret
-from ostiary.crypto.passwords import is_imported_hash
+from ostiary.crypto.passwords import MOST_COST, is_affordable, is_imported_hash
 from ostiary.crypto.sealing import SealBrokenError, open_librechat
 from ostiary.federation.ldap import same_name
 from ostiary.federation.presets import APPLE, DISCORD, FACEBOOK, GITHUB, GOOGLE
@@ -132,6 +132,9 @@ def _password(document: Mapping[str, Any], notes: list[str]) -> str | None:
         return None
     if not isinstance(found, str) or not is_imported_hash(found):
         notes.append("its password hash is not bcrypt: its owner needs a password reset")
+        return None
+    if not is_affordable(found):
+        notes.append(f"its password hash has a cost of {found[4:6]}, beyond {MOST_COST}: its owner needs a password reset")
         return None
     return found
 

@@ -21,7 +21,10 @@ except ImportError:  # pragma: no cover - where the set-up found no compiler
     _lanes = None  # type: ignore[assignment]
 
 HAS_LANES = _lanes is not None
+MOST_COST = 16
+"""The most that is computed: 32 times what a cost of 11 takes. bcrypt itself goes to 31, which is days."""
 _FIRST_WIDTH = 4
+_SPARE_TURNS = 64
 
 
 class HashingBusyError(Exception):
@@ -88,6 +91,8 @@ class HashingPool:
             raise HashingBusyError
         # Each source's next job stands behind its last one, and nobody's before the turn that is being served.
         tag = max(self._turn, self._turns.get(source, 0)) + 1
+        if len(self._turns) > _SPARE_TURNS + 2 * self._limit:
+            self._forget_turns()
         self._turns[source] = tag
         job = _Job(tag, next(self._numbers), key, setting, source, asyncio.get_running_loop().create_future())
         heapq.heappush(self._queue, job)
@@ -132,13 +137,26 @@ class HashingPool:
             self._turns.clear()
         return batch
 
+    def _forget_turns(self) -> None:
+        """Keep the turns of those who wait. Whoever does not stands no worse for being forgotten."""
+        self._turns.clear()
+        for job in self._queue:
+            if not job.answer.done():
+                self._turns[job.source] = max(job.tag, self._turns.get(job.source, 0))
+
     def _finished(self, done: asyncio.Future[list[bytes | ValueError]], batch: list[_Job]) -> None:
         self._busy -= 1
-        if done.cancelled() or done.exception() is not None:
+        if done.cancelled():
             for job in batch:
                 job.answer.cancel()
             return
         self._hand_out()
+        if (error := done.exception()) is not None:
+            # Out of memory, most likely: an answer of "not now" beats none, and the others go on.
+            for job in batch:
+                if not job.answer.done():
+                    job.answer.set_exception(HashingBusyError if isinstance(error, MemoryError) else error)
+            return
         for job, found in zip(batch, done.result(), strict=True):
             if job.answer.done():
                 continue

@@ -15,9 +15,9 @@ from hashlib import sha256
 
 import bcrypt
 
-from ostiary.crypto.hashing import HashingBusyError, HashingPool
+from ostiary.crypto.hashing import MOST_COST, HashingBusyError, HashingPool
 
-__all__ = ["HashingBusyError", "PasswordHash", "PasswordHasher", "Verdict", "is_imported_hash"]
+__all__ = ["MOST_COST", "HashingBusyError", "PasswordHash", "PasswordHasher", "Verdict", "is_affordable", "is_imported_hash"]
 
 WHOLE = "sha256-bcrypt"
 IMPORTED = "bcrypt"
@@ -46,6 +46,11 @@ def is_imported_hash(text: str) -> bool:
     return len(text) == 60 and text[:4] in {"$2a$", "$2b$", "$2y$"} and text[4:6].isdigit()  # noqa: PLR2004 - bcrypt's length
 
 
+def is_affordable(text: str) -> bool:
+    """Whether a bcrypt hash is of a cost that the server is willing to pay at each sign-in."""
+    return text[4:6].isdigit() and int(text[4:6]) <= MOST_COST
+
+
 def _input(password: str, scheme: str) -> bytes:
     raw = password.encode("utf-8", "surrogatepass")
     if scheme == WHOLE:
@@ -69,13 +74,13 @@ class PasswordHasher(HashingPool):
 
     async def verify(self, password: str, stored: PasswordHash | None, source: str = "") -> Verdict:
         """Compare; without a stored hash do the same work and answer no. Raises HashingBusyError."""
-        used = stored or self._decoy
+        used = stored if stored is not None and is_affordable(stored.text) else self._decoy
         try:
             expected = used.text.encode("ascii")
             right = hmac.compare_digest(await self.hash(_input(password, used.scheme), expected, source), expected)
         except ValueError:
             return Verdict(is_right=False)
-        if stored is None or not right:
+        if used is not stored or not right:
             return Verdict(is_right=False)
         return Verdict(is_right=True, is_outdated=used.scheme != WHOLE or used.text[4:6] != f"{self.cost:02d}")
 

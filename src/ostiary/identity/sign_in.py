@@ -19,6 +19,7 @@ from ostiary.identity.methods import Proof, Verified
 from ostiary.identity.refusals import (
     AddressUnverified,
     Banned,
+    Busy,
     ChallengeGone,
     CodeRefused,
     FactorAbsent,
@@ -70,6 +71,10 @@ async def sign_in(ctx: Context, proof: Proof, ticket: Ticket) -> SignedIn | Fact
             refusal.reason,
             method=method.kind,
         )
+        raise
+    except Busy:
+        # Nothing was proved or refuted: a busy server must not close the owner's door.
+        await throttle.never_mind(ctx, counted)
         raise
     await throttle.succeeded(ctx, counted)
     return await admit(ctx, verified, ticket)
