@@ -26,6 +26,7 @@ class Served:
     url: str
     data: Path
     log: Path
+    pid: int = 0
 
     @property
     def mailbox(self) -> Path:
@@ -40,7 +41,7 @@ def served(folder: Path, environment: Mapping[str, str] | None = None, *, port: 
     log = folder / "served.log"
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
     variables = {**kept, **DEFAULTS, "PORT": str(port), "OSTIARY_DATA": str(folder / "data"), **(environment or {})}
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "ostiary", "serve"],
             cwd=folder,
@@ -49,7 +50,7 @@ def served(folder: Path, environment: Mapping[str, str] | None = None, *, port: 
             stderr=output,
             start_new_session=True,
         )
-    place = Served(f"http://127.0.0.1:{port}", folder / "data", log)
+    place = Served(f"http://127.0.0.1:{port}", folder / "data", log, process.pid)
     try:
         _wait_until_healthy(place, process)
         yield place

@@ -324,4 +324,5 @@ def _is_origin(text: str) -> bool:
         has_host = bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    return has_host and parts.scheme in {"http", "https"} and text == f"{parts.scheme}://{parts.netloc}" and "@" not in text
+    is_bare = text == f"{parts.scheme}://{parts.netloc}" and not {"@", "*"} & set(text)
+    return is_bare and has_host and parts.scheme in {"http", "https"}

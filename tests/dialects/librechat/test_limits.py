@@ -254,21 +254,6 @@ async def test_behind_a_believed_proxy_the_last_hop_it_saw_counts(make_house: Ma
     assert (statuses[-1], other.status_code) == (429, 404)
 
 
-@pytest.mark.parametrize("engine", ["sqlite"])
-@pytest.mark.parametrize("value", ["a", "999.1.1.1", "::1%eth0", "x" * 10_000, "", "\x01", "1.2.3.4:80:90", "[::1"])
-async def test_a_malformed_forwarding_header_is_never_a_fault(make_house: MakeHouse, value: str) -> None:
-    house = await make_house(TRUSTED_PROXIES="127.0.0.1/32")
-    await browser(house).register()
-
-    body = {"email": EMAIL, "password": PASSWORD}
-    right = await house.client.post("/api/auth/login", json=body, headers={"X-Forwarded-For": value})
-    wrong = await house.client.post(
-        "/api/auth/login", json={**body, "password": "wrong password"}, headers={"X-Forwarded-For": value}
-    )
-
-    assert (right.status_code, wrong.status_code) == (200, 404)
-
-
 async def test_limits_can_be_switched_off_and_lockout_stays(make_house: MakeHouse) -> None:
     house = await make_house(RATE_LIMITS="off")
     await browser(house).register()

@@ -218,25 +218,6 @@ async def test_deletion_asks_for_a_code(house: House) -> None:
     assert (await browser(house).login()).status_code == 404
 
 
-async def test_all_routes_share_one_counter_of_tries(house: House) -> None:
-    """BF-15: ten tries in a quarter of an hour, wherever; then the right code does not help."""
-    someone = await signed_in(house)
-    app = await enrolled(house, someone)
-    whats = ("verify", "confirm", "disable", "enable", "backup/regenerate")
-    for number in range(9):
-        assert (await sent(someone, whats[number % 5], {"token": app.wrong_code()}))[0] in (400, 401)
-    assert (await someone.delete("/api/user/delete", {"token": app.wrong_code()})).status_code == 401
-
-    found = [await sent(someone, what, {"token": app.code()}) for what in whats]
-    deleted = await someone.delete("/api/user/delete", {"backupCode": app.codes[0]})
-
-    assert found == [TOO_MANY] * 5
-    assert (deleted.status_code, deleted.json()) == TOO_MANY
-    house.clock.advance(15 * 60)
-    await someone.refresh()
-    assert await sent(someone, "disable", {"token": app.code()}) == (200, None)
-
-
 async def test_switching_off_ends_other_sessions_and_forgets_everything(house: House) -> None:
     someone = await signed_in(house)
     app = await enrolled(house, someone)
