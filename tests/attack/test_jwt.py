@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from ostiary.crypto.tokens import Digester, random_hex
+from ostiary.dialects.librechat import tokens
 from tests.attack.harness import JWT_SECRET, Caller, Reply
 from tests.attack.people import claims_of, enrolled, link_in, owing, signed_in
 from tests.conftest import MakeHouse
 from tests.dialects.librechat import browser as librechat
 from tests.dialects.librechat.forging import HS256, part, signed
+from tests.house import House
 from tests.served import Served
 from tests.services.smtp import MailServer
 
@@ -215,3 +218,24 @@ async def test_jwt_16_another_secret_ends_every_access_token_and_no_session(make
 
     assert (refused.status_code, refreshed_there.status_code) == (401, 200)
     assert (await moved.get("/api/user")).status_code == 200
+
+
+async def test_jwt_07_an_access_token_is_no_temporary_one_even_before_a_row_is_looked_for(house: House) -> None:
+    someone = await librechat.signed_in(house)
+    await librechat.enrolled(house, someone)
+    _, pending = await librechat.owing(house)
+    access = (await someone.refresh()).json()["token"]
+
+    found = [tokens.read_temporary(house.services, token, house.clock.now) for token in (pending, access)]
+
+    assert found[0]
+    assert found[1] is None
+
+
+def test_jwt_07_a_digest_of_one_purpose_is_none_of_another() -> None:
+    digester = Digester(b"k" * 32)
+    token = random_hex()
+
+    found = {digester.digest(purpose, token) for purpose in ("reset", "verification", "invitation", "reset\0", "")}
+
+    assert len(found) == 5

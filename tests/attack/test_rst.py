@@ -9,8 +9,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import update
 
-from ostiary.identity import invitations
+from ostiary.identity import accounts, invitations
+from ostiary.storage import tables
+from ostiary.storage.statements import Statement
 from tests.attack.harness import Reply, fresh_email, raw, somewhere, status_of
 from tests.attack.people import (
     MAIL_SECONDS,
@@ -281,6 +284,22 @@ async def test_rst_17_a_newer_link_makes_the_older_useless(make_house: MakeHouse
     done = await someone.post("/api/user/verify", new)
 
     assert (late.status_code, done.status_code) == (400, 200)
+
+
+async def test_rst_17_a_link_that_went_to_another_address_verifies_nothing(make_house: MakeHouse) -> None:
+    house = await make_house(EMAIL_VERIFICATION_REQUIRED="true")
+    someone = librechat.browser(house)
+    await someone.register()
+    link = librechat.parameters_of(await librechat.link_of(house, "Verify your email"))
+    async with house.begin() as ctx:
+        account = await accounts.named(ctx, librechat.EMAIL)
+        await ctx.db.run(
+            Statement(update(tables.accounts).values(email="other@example.org").where(tables.accounts.c.id == account.id))
+        )
+
+    done = await someone.post("/api/user/verify", {**link, "email": "other@example.org"})
+
+    assert done.status_code == 400
 
 
 async def test_rst_18_an_unverified_address_is_told_so_with_its_proof_alone(make_house: MakeHouse) -> None:

@@ -79,6 +79,8 @@ async def test_an_invitation_is_spent_by_success_alone(closed: House) -> None:
 
     assert await registered(closed, token=token) == (200, REGISTERED)
     assert await registered(closed, token=token) == INVALID
+    async with closed.begin() as ctx:
+        assert await invitations.listed(ctx) == []
 
 
 async def test_an_invitation_expires_after_exactly_seven_days(closed: House) -> None:
