@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from ostiary.dialects.http import Call
 from ostiary.dialects.librechat import LibreChat
 from ostiary.dialects.librechat import errors as librechat_errors
 from ostiary.dialects.librepass import LibrePass
-from ostiary.dialects.wire import Wire
+from ostiary.http.calls import Call
+from ostiary.http.wire import Wire
 from ostiary.identity import refusals
 from ostiary.identity.context import Client
 from ostiary.identity.refusals import Refusal, Throttled

@@ -19,8 +19,8 @@ from ostiary.dialects.front_desk import FrontDesk
 from ostiary.dialects.librechat import LibreChat
 from ostiary.dialects.librepass import LibrePass
 from ostiary.dialects.operations import Operations
-from ostiary.dialects.wire import Wire
 from ostiary.federation.providers import build_federation
+from ostiary.http.wire import Wire
 from ostiary.identity import key_ring
 from ostiary.identity.context import Services, micros
 from ostiary.identity.passwords import Password, PasswordMethod

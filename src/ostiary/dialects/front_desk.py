@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ostiary.dialects.guard import Fault, Guard
-from ostiary.dialects.http import AddressReader, Call, Header, MalformedBodyError, json_response, raw_response
-from ostiary.dialects.wire import Wire
+from ostiary.http.calls import AddressReader, Call, Header, MalformedBodyError, json_response, raw_response
+from ostiary.http.wire import Wire
 from ostiary.identity.context import Client, Services
 from ostiary.observability.logging import log, request_id
 

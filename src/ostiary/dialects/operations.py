@@ -12,8 +12,8 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from ostiary import __version__
-from ostiary.dialects.http import Call, json_response, raw_response, text_response
-from ostiary.dialects.wire import Wire
+from ostiary.http.calls import Call, json_response, raw_response, text_response
+from ostiary.http.wire import Wire
 from ostiary.identity.refusals import Refusal
 
 PING_SECONDS = 2

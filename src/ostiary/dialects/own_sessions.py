@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
-from ostiary.dialects.http import Call, raw_response
+from ostiary.http.calls import Call, raw_response
 from ostiary.identity import audit, session_links, sessions
 from ostiary.identity.context import MICROSECONDS, Context
 from ostiary.identity.links import LinkStyle

@@ -8,7 +8,6 @@ from functools import partial
 from starlette.responses import Response
 
 from ostiary.dialects import own_sessions
-from ostiary.dialects.http import Call, json_response, text_response
 from ostiary.dialects.librechat import (
     admin,
     auth,
@@ -23,7 +22,8 @@ from ostiary.dialects.librechat import (
     user,
 )
 from ostiary.dialects.librechat import documents as doc
-from ostiary.dialects.wire import Wire
+from ostiary.http.calls import Call, json_response, text_response
+from ostiary.http.wire import Wire
 from ostiary.identity import recovery as core_recovery
 from ostiary.identity import verification
 from ostiary.identity.asks import Answer

@@ -11,13 +11,13 @@ import msgspec
 from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
-from ostiary.dialects.http import Call, MalformedBodyError, json_response, redirect
 from ostiary.dialects.librechat import deps, federated_sessions, oauth, schemas, tokens
 from ostiary.dialects.librechat.auth import signed_in, ticket
 from ostiary.dialects.librechat.errors import AdminOnly, RefreshMalformed
 from ostiary.federation import renewal
 from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.transport import GRANT_DEAD
+from ostiary.http.calls import Call, MalformedBodyError, json_response, redirect
 from ostiary.identity import accounts, bans, links, provider_sessions, sessions, sign_in, throttle
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle

@@ -10,9 +10,9 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
-from ostiary.dialects.http import Call, json_response, text_response
 from ostiary.dialects.librechat import deps, federated_sessions, reuse, schemas, tokens
 from ostiary.dialects.librechat.errors import BearerRefused, CredentialsMixed, RefreshMalformed
+from ostiary.http.calls import Call, json_response, text_response
 from ostiary.identity import (
     accounts,
     audit,

@@ -6,8 +6,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ostiary.dialects.http import Call, json_response, raw_response
 from ostiary.dialects.librechat import deps
+from ostiary.http.calls import Call, json_response, raw_response
 from ostiary.identity.accounts import ADMIN, USER, Account
 from ostiary.settings import Settings
 

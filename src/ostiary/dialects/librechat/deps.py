@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ostiary.dialects.http import Call, MalformedBodyError
 from ostiary.dialects.librechat import reuse, tokens
 from ostiary.dialects.librechat.errors import BearerRefused, ForeignOrigin
+from ostiary.http.calls import Call, MalformedBodyError
 from ostiary.identity import bans, sessions, throttle
 from ostiary.identity.context import Context
 from ostiary.identity.refusals import Throttled

@@ -6,11 +6,11 @@ from urllib.parse import urlencode, urlsplit
 
 from starlette.responses import Response
 
-from ostiary.dialects.http import Call, json_response
 from ostiary.dialects.librechat import deps
 from ostiary.federation import graph
 from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.transport import GRANT_DEAD
+from ostiary.http.calls import Call, json_response
 from ostiary.identity import links, provider_sessions
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import MICROSECONDS, Context

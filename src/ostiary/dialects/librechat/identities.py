@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from ostiary.dialects.http import Call, json_response
 from ostiary.dialects.librechat import deps, schemas
 from ostiary.dialects.librechat.oauth import SESSION, begin_flow
+from ostiary.http.calls import Call, json_response
 from ostiary.identity import federated, notices, step_up
 from ostiary.identity.credentials import Credential
 from ostiary.identity.federated import Config

@@ -11,13 +11,13 @@ from urllib.parse import parse_qsl
 from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
-from ostiary.dialects.http import Call, Header, MalformedBodyError, raw_response, redirect
 from ostiary.dialects.librechat import reuse, tokens
 from ostiary.dialects.librechat.auth import ticket
 from ostiary.federation import flows
 from ostiary.federation.flows import Flow, new_flow
 from ostiary.federation.providers import RedirectProvider, callback_url
 from ostiary.federation.saml import UNSOLICITED, SamlProvider
+from ostiary.http.calls import Call, Header, MalformedBodyError, raw_response, redirect
 from ostiary.identity import asks, audit, bans, devices, federated, notices, provider_sessions, sessions, throttle
 from ostiary.identity.challenges import LIFE as CHALLENGE_LIFE
 from ostiary.identity.context import Context

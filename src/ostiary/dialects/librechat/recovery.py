@@ -6,9 +6,9 @@ from urllib.parse import unquote
 
 from starlette.responses import Response
 
-from ostiary.dialects.http import Call, json_response
 from ostiary.dialects.librechat import deps, schemas
 from ostiary.dialects.librechat.auth import REGISTERED
+from ostiary.http.calls import Call, json_response
 from ostiary.identity import accounts, asks, bans, recovery, verification
 from ostiary.identity.refusals import PasswordRefused
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ostiary.dialects.http import Call, Header, json_response, text_response
 from ostiary.dialects.librechat import schemas, tokens
 from ostiary.dialects.librechat.errors import OpenIDRefreshRefused, RefreshMalformed
 from ostiary.federation import renewal
 from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.transport import GRANT_DEAD
+from ostiary.http.calls import Call, Header, json_response, text_response
 from ostiary.identity import audit, provider_sessions, sessions, throttle
 from ostiary.identity.context import MICROSECONDS, Context, micros
 from ostiary.identity.provider_sessions import Grant, ProviderSession

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ostiary.dialects.http import Call, json_response, raw_response
 from ostiary.federation.saml import NAME, SamlProvider
+from ostiary.http.calls import Call, json_response, raw_response
 
 MEDIA_TYPE = b"application/samlmetadata+xml"
 

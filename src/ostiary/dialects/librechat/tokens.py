@@ -12,8 +12,8 @@ from ostiary.crypto.jwt import Flaw, TokenError
 from ostiary.crypto.rotating import RotatingSigner
 from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.front_desk import DEVICE_COOKIE
-from ostiary.dialects.http import Call, Header
 from ostiary.dialects.librechat.errors import BearerRefused, RefreshMalformed
+from ostiary.http.calls import Call, Header
 from ostiary.identity.accounts import Account
 from ostiary.identity.challenges import LIFE as CHALLENGE_LIFE
 from ostiary.identity.context import Services

@@ -9,11 +9,11 @@ import segno
 from starlette.responses import Response
 
 from ostiary.crypto import otp
-from ostiary.dialects.http import Call, json_response, raw_response
 from ostiary.dialects.librechat import deps, schemas, tokens
 from ostiary.dialects.librechat.auth import signed_in
 from ostiary.dialects.librechat.config import title
 from ostiary.dialects.librechat.errors import TokenMissing
+from ostiary.http.calls import Call, json_response, raw_response
 from ostiary.identity import backup_codes, bans, notices, provider_sessions, sessions, sign_in, step_up, totp
 from ostiary.identity.factors import BackupCode, TOTPCode
 from ostiary.identity.refusals import ChallengeGone, CodeRefused, FactorAbsent

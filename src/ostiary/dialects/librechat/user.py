@@ -5,9 +5,9 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from ostiary.dialects import own_sessions
-from ostiary.dialects.http import Call, json_response
 from ostiary.dialects.librechat import deps, schemas
 from ostiary.dialects.librechat.errors import NO_SUCH_SESSION, SESSION_ENDED
+from ostiary.http.calls import Call, json_response
 from ostiary.identity import accounts, audit, deletion, step_up
 from ostiary.identity.refusals import AccountGone, DeletionClosed
 

@@ -9,10 +9,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 
 from ostiary.dialects import own_sessions
-from ostiary.dialects.http import Call
 from ostiary.dialects.librepass import actuator, auth, errors, schemas, user, vault
 from ostiary.dialects.librepass import documents as doc
-from ostiary.dialects.wire import Endpoint, Schema, Wire
+from ostiary.http.calls import Call
+from ostiary.http.wire import Endpoint, Schema, Wire
 from ostiary.identity import key_accounts, verification
 from ostiary.identity.asks import Answer
 from ostiary.identity.refusals import Refusal

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ostiary.dialects.http import Call, raw_response
 from ostiary.dialects.operations import dependencies
+from ostiary.http.calls import Call, raw_response
 
 # Byte for byte: clients look for `"group":"dev.medzik.librepass"` in the text and do not parse it, so one blank would make them
 # refuse the server. The version is that of the protocol, which clients were written for.

@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from ostiary.crypto.tokens import new_key
 from ostiary.dialects import own_sessions
-from ostiary.dialects.http import Call, json_response, redirect
 from ostiary.dialects.librepass import deps, errors, schemas
 from ostiary.dialects.librepass.errors import BodyRefused
+from ostiary.http.calls import Call, json_response, redirect
 from ostiary.identity import accounts, asks, bans, key_accounts, registration, sessions, sign_in, verification
 from ostiary.identity.context import Context
 from ostiary.identity.factors import AnyCode

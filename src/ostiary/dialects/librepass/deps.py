@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from ostiary.crypto.tokens import KEY_PREFIX
-from ostiary.dialects.http import Call
 from ostiary.dialects.librepass import errors, schemas
 from ostiary.dialects.librepass.errors import BearerRefused, BodyRefused, MediaTypeRefused, PrefetchRefused
+from ostiary.http.calls import Call
 from ostiary.identity import sessions, throttle
 from ostiary.identity.context import Context
 from ostiary.identity.sessions import Principal

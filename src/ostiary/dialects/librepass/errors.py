@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from ostiary.dialects.http import Call, Header, json_response, limit_headers
+from ostiary.http.calls import Call, Header, json_response, limit_headers
 from ostiary.identity import refusals
 from ostiary.identity.refusals import Refusal, Throttled
 

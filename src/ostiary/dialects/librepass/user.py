@@ -8,10 +8,10 @@ from uuid import uuid4
 from starlette.responses import Response
 
 from ostiary.dialects import own_sessions
-from ostiary.dialects.http import Call, json_response, redirect
 from ostiary.dialects.librepass import deps, schemas
 from ostiary.dialects.librepass.auth import done, landing
 from ostiary.dialects.librepass.errors import NothingThere
+from ostiary.http.calls import Call, json_response, redirect
 from ostiary.identity import accounts, backup_codes, deletion, key_accounts, session_links, step_up
 from ostiary.identity.context import Context
 from ostiary.identity.factors import AnyCode, FactorProof, TOTPCode

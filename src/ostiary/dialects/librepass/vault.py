@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ostiary.dialects.http import Call, json_response
 from ostiary.dialects.librepass import deps, errors, schemas
 from ostiary.dialects.librepass.errors import BodyRefused, NothingThere
+from ostiary.http.calls import Call, json_response
 from ostiary.identity import vault
 from ostiary.identity.context import Context
 from ostiary.identity.refusals import CollectionRefused, RowLimitReached, RowRefused

@@ -1,4 +1,4 @@
-"""A request as the dialects see it, and the few headers that all answers share."""
+"""A request as the faces of the core see it, and the few headers that all answers share."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
-from ostiary.dialects.http import Call, MalformedBodyError
+from ostiary.http.calls import Call, MalformedBodyError
 from ostiary.identity.asks import Answer
 from ostiary.identity.refusals import Refusal
 from ostiary.observability.logging import log
