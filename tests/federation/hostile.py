@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import httpx
 from joserfc import jws
-from joserfc.jwk import RSAKey
+from joserfc.jwk import OKPKey, RSAKey
 
 from ostiary.identity import audit
 from tests.house import ORIGIN, Clock, House
@@ -57,7 +57,7 @@ class Provider:
 
     clock: Clock
     issuer: str = ""
-    keys: list[RSAKey] = field(default_factory=lambda: [rsa_key(1)])
+    keys: list[RSAKey | OKPKey] = field(default_factory=lambda: [rsa_key(1)])
     person: Claims = field(
         default_factory=lambda: {
             "sub": "ada",
@@ -75,6 +75,8 @@ class Provider:
     """Changes the claims of an ID token before it is signed."""
     sign: Callable[[Claims], str] | None = None
     """Signs in place of the first key."""
+    digest: str = "sha256"
+    """What `at_hash` is half of."""
     userinfo: Claims | None = None
     """Answered in place of the person."""
     token_extra: Claims = field(default_factory=dict)
@@ -118,7 +120,7 @@ class Provider:
     def id_token(self, nonce: str, access_token: str) -> str:
         """An ID token for the person."""
         now = self.clock() // 1_000_000
-        digest = hashlib.sha256(access_token.encode()).digest()[:16]
+        digest = hashlib.new(self.digest, access_token.encode()).digest()
         claims: Claims = {
             "iss": self.issuer,
             "aud": CLIENT_ID,
@@ -126,11 +128,15 @@ class Provider:
             "iat": now,
             "nonce": nonce,
             "sid": "session-of-theirs",
-            "at_hash": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+            "at_hash": base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode(),
             **self.person,
         }
         self.twist(claims)
-        return self.sign(claims) if self.sign else signed(claims, self.keys[0])
+        if self.sign is not None:
+            return self.sign(claims)
+        key = self.keys[0]
+        assert isinstance(key, RSAKey)
+        return signed(claims, key)
 
     async def answer(self, asked: Asked) -> Answer | None:
         """Like a server."""

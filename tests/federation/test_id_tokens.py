@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jws
+from joserfc.jwk import OKPKey
 
 from tests.conftest import MakeHouse
 from tests.federation.hostile import CLIENT_ID, CLIENT_SECRET, Provider, is_in, provider, rsa_key, signed, walk
@@ -142,3 +144,36 @@ async def test_oau_08_clocks_may_differ_by_less_than_a_minute(house: House, op: 
     op.twist = lambda claims: claims.update({name: claims["iat"] + seconds for name, seconds in change.items()})
 
     assert is_in(await walk(house, op))
+
+
+def _edwards(key: OKPKey, name: str) -> Callable[[Claims], str]:
+    """By hand: the library warns of the name EdDSA, and a warning is an error here."""
+
+    def sign(claims: Claims) -> str:
+        body = f"{_part({'alg': name, 'kid': key.kid})}.{_part(claims)}"
+        raw = key.raw_value
+        assert isinstance(raw, Ed25519PrivateKey)
+        return f"{body}.{_text(raw.sign(body.encode()))}"
+
+    return sign
+
+
+@pytest.mark.parametrize("name", ["EdDSA", "Ed25519"])
+@pytest.mark.parametrize(("lie", "may_pass"), [("", True), ("another key", False), ("the hash of RS256", False)])
+async def test_oau_05_an_edwards_signature_counts_as_any_other(
+    house: House, op: Provider, name: str, lie: str, may_pass: bool
+) -> None:
+    key, other = (OKPKey.generate_key("Ed25519", {"kid": "edwards", "alg": name}) for _ in range(2))
+    op.keys = [key]
+    op.discovery = {"id_token_signing_alg_values_supported": [name]}
+    op.digest = "sha256" if lie == "the hash of RS256" else "sha512"
+    op.sign = _edwards(other if lie == "another key" else key, name)
+
+    assert is_in(await walk(house, op)) is may_pass
+
+
+async def test_oau_05_an_edwards_name_does_not_open_the_door_to_another_kind_of_key(house: House, op: Provider) -> None:
+    op.discovery = {"id_token_signing_alg_values_supported": ["RS256", "EdDSA"]}
+    op.sign = _edwards(OKPKey.generate_key("Ed25519", {"kid": "key-1"}), "EdDSA")
+
+    assert not is_in(await walk(house, op))
