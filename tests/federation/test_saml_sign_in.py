@@ -183,6 +183,19 @@ class TestBegunThere:
         assert (await hand_in(browser(house), form)).headers["location"] == HOME
         assert refused(await hand_in(browser(house), form))
 
+    @pytest.mark.parametrize("left", ["a flow", "a cookie without one"])
+    async def test_a_flow_that_was_given_up_here_is_in_nobodys_way(
+        self, make_house: MakeHouse, saml_idp: SamlIdp, left: str
+    ) -> None:
+        house = await house_with(make_house, saml_idp, OSTIARY_SAML_IDP_INITIATED="true")
+        ada = browser(house)
+        if left == "a flow":
+            await begun(ada)
+        else:
+            ada.client.cookies.set("ostiary_flow", "long gone", domain="127.0.0.1", path="/oauth")
+
+        assert (await hand_in(ada, await self.unsolicited(saml_idp))).headers["location"] == HOME
+
     async def test_of_twenty_at_once_one_comes_in(self, make_house: MakeHouse) -> None:
         house = await house_of(make_house, OSTIARY_SAML_IDP_INITIATED="true")
         form = {"SAMLResponse": posted(replace(Story(), request_id=None).signed())}
@@ -219,7 +232,7 @@ class TestBegunThere:
     ],
 )
 @pytest.mark.parametrize("engine", ["sqlite"])
-async def test_relay_state_leads_nowhere(make_house: MakeHouse, relay_state: str) -> None:
+async def test_sam_10_relay_state_leads_nowhere(make_house: MakeHouse, relay_state: str) -> None:
     """SAM-10: an honest answer with another RelayState is refused, and with the switch it still ends at home."""
     house = await house_of(make_house, OSTIARY_SAML_IDP_INITIATED="true")
     ada = browser(house)

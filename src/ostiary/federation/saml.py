@@ -26,7 +26,6 @@ NAME = "saml"
 POST_BINDING = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 EMAIL_FORMAT = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
 ADMIN_CALLBACK_PATH = "/api/admin/oauth/saml/callback"
-ADMIN_CALLBACK_PATH = "/api/admin/oauth/saml/callback"
 UNSOLICITED = "unsolicited"
 """In a flow's memory: it began at the identity provider, so there is no request to answer."""
 MAIL_NAMES = ("email", "mail", "urn:oid:0.9.2342.19200300.100.1.3")
@@ -52,7 +51,6 @@ class SamlProvider:
         self.allows_unsolicited = settings.saml.idp_initiated
         """Whether a response may come without a flow, from a browser that the identity provider sent here by itself."""
         self.consumer = settings.saml.assertion_consumer(settings.server.public_server_url)
-        self._admin_consumer = f"{settings.server.public_server_url}{ADMIN_CALLBACK_PATH}"
         self._admin_consumer = f"{settings.server.public_server_url}{ADMIN_CALLBACK_PATH}"
 
     async def start(self, flow: Flow) -> str:

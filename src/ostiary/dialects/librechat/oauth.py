@@ -172,12 +172,15 @@ async def _admitted(call: Call, ctx: Context) -> None:
 
 
 async def _flow(call: Call, ctx: Context, provider: RedirectProvider, parameters: Mapping[str, str], *, is_admin: bool) -> Flow:
-    cookie = call.cookie(FLOW_COOKIE)
-    if cookie is None and isinstance(provider, SamlProvider) and provider.allows_unsolicited:
+    state = parameters.get("state") or parameters.get("RelayState") or ""
+    try:
+        flow = await flows.spend(ctx, call.cookie(FLOW_COOKIE), provider.name, state)
+    except FederationRefused:
+        if is_admin or not (isinstance(provider, SamlProvider) and provider.allows_unsolicited):
+            raise
+        # Begun there; a cookie may be left of a flow that was given up here. An answer to a request is still refused so.
         flow = new_flow(provider.name, "")
         flow.memory[UNSOLICITED] = "yes"
-        return flow
-    flow = await flows.spend(ctx, cookie, provider.name, parameters.get("state") or parameters.get("RelayState") or "")
     if flow.is_admin != is_admin:
         raise FederationRefused("another_purpose")
     return flow
