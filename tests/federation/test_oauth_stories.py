@@ -6,15 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from ostiary.identity import accounts, bans, sessions
 from ostiary.identity.provider_sessions import ProviderSession
-from ostiary.storage.statements import Query, Statement
+from ostiary.storage.statements import Query
 from ostiary.storage.tables import provider_sessions
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import Browser, enrolled
@@ -22,7 +22,6 @@ from tests.federation.hostile import Provider, is_in, me, provider, reasons, rsa
 from tests.house import ORIGIN, Clock, House
 
 ALL_ROWS = Query(ProviderSession, select(provider_sessions))
-FORGET_ALL = Statement(delete(provider_sessions))
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 
@@ -333,78 +332,6 @@ async def test_the_last_way_in_stays(house: House, op: Provider) -> None:
 
     assert (await owner.delete(f"/api/user/identities/{found[0]['id']}")).status_code == 409
     assert (await owner.delete("/api/user/identities/unknown")).status_code == 404
-
-
-async def graph(house: House, scopes: str | None, headers: dict[str, str]) -> httpx.Response:
-    query = f"?{urlencode({'scopes': scopes})}" if scopes is not None else ""
-    return await house.client.get(f"/api/auth/graph-token{query}", headers=headers)
-
-
-async def test_a_graph_token_is_had_on_behalf_of_the_owner_and_repeated_with_the_life_it_has_left(
-    make_house: MakeHouse, op: Provider
-) -> None:
-    house = await open_for(make_house, op, OPENID_REUSE_TOKENS="true")
-    await walk(house, op)
-    headers = await bearer(house.client)
-
-    first = await graph(house, "Files.Read.All https://graph.microsoft.com/User.Read", headers)
-
-    scopes = "Files.Read.All https://graph.microsoft.com/User.Read"
-    assert first.json() == {"access_token": f"for {scopes}", "token_type": "Bearer", "expires_in": 3600, "scope": scopes}
-    form = op.asked[-1].parameters
-    assert (form["grant_type"], form["requested_token_use"]) == ("urn:ietf:params:oauth:grant-type:jwt-bearer", "on_behalf_of")
-    asked = op.count("/token")
-    house.clock.advance(600)
-    assert (await graph(house, scopes, headers)).json()["expires_in"] == 3000
-    assert op.count("/token") == asked
-
-
-async def test_the_checks_of_a_graph_token_come_in_their_order(make_house: MakeHouse, op: Provider) -> None:
-    house = await open_for(make_house, op, OPENID_REUSE_TOKENS="true")
-    local = Browser(house.client_at("127.0.0.1"))
-    await local.register("eve@example.org")
-    await local.login("eve@example.org")
-    answer = await local.get("/api/auth/graph-token")
-    assert (answer.status_code, answer.json()["message"]) == (403, "Microsoft Graph access requires Entra ID authentication")
-
-    await walk(house, op)
-    headers = await bearer(house.client)
-    answers = [await graph(house, None, headers), await graph(house, "Mail.Send", headers)]
-    op.token_extra = {"access_token": None}
-    answers.append(await graph(house, "User.Read", headers))
-    async with house.begin() as ctx:
-        await ctx.db.run(FORGET_ALL)
-    answers.append(await graph(house, "User.Read", headers))
-
-    assert [(answer.status_code, answer.json()["message"]) for answer in answers] == [
-        (400, "Graph API scopes are required as query parameter"),
-        (403, "These Graph API scopes are not allowed here"),
-        (500, "Failed to obtain Microsoft Graph token"),
-        (401, "No federated access token available for token exchange"),
-    ]
-
-
-async def test_a_graph_token_needs_kept_tokens(house: House, op: Provider) -> None:
-    await walk(house, op)
-
-    answer = await graph(house, "User.Read", await bearer(house.client))
-
-    assert answer.json() == {"message": "SharePoint integration requires OpenID token reuse to be enabled"}
-
-
-async def test_an_access_token_that_is_over_is_renewed_in_passing(make_house: MakeHouse, op: Provider) -> None:
-    house = await open_for(make_house, op, OPENID_REUSE_TOKENS="true")
-    op.token_extra = {"refresh_token": "theirs"}
-    await walk(house, op)
-    house.clock.advance(3600)
-
-    answer = await graph(house, "User.Read", await bearer(house.client))
-
-    assert answer.status_code == 200
-    assert [each.parameters["grant_type"] for each in op.asked if each.path == "/token"][1:] == [
-        "refresh_token",
-        "urn:ietf:params:oauth:grant-type:jwt-bearer",
-    ]
 
 
 async def test_the_providers_tokens_are_sealed_and_gone_with_the_session(make_house: MakeHouse, op: Provider) -> None:

@@ -373,3 +373,18 @@ async def test_a_flow_is_over_after_ten_minutes(house: House, op: Provider) -> N
     house.clock.advance(601)
 
     assert not is_in(await house.client.get(url))
+
+
+async def test_enu_14_a_refused_sign_in_tells_nobody_that_an_address_has_an_account(house: House, op: Provider) -> None:
+    body = {"name": "Ada", "email": "ada@example.org", "password": "password123", "confirm_password": "password123"}
+    await house.client.post("/api/auth/register", json=body)
+
+    known = await walk(house, op, client=house.client_at("127.0.0.1"))
+    op.person = op.person | {"sub": "nobody", "email": None}
+    unknown = await walk(house, op, client=house.client_at("127.0.0.1"))
+
+    assert (await reasons(house))[:2] == ["no_email", "address_of_another_account"]
+    told = [(each.status_code, each.text, {**each.headers, "x-request-id": ""}) for each in (known, unknown)]
+    assert told[0] == told[1]
+    assert known.headers["location"] == f"{ORIGIN}/login?redirect=false&error=auth_failed"
+    assert not any(word in str(told[0]).lower() for word in ("exist", "openid", "ada@example.org"))
