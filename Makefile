@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench attack attack-mutants lock clean lanes
+.PHONY: help setup serve test check format bench attack attack-mutants races lock clean lanes
 
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -41,6 +41,11 @@ attack: ## run the catalogue of attacks in long form, against servers that it st
 attack-mutants: ## switch each guard off in turn, and see that some test notices
 	@scripts/setup test
 	$(BIN)/python -m tests.attack.mutants $(MUTANTS_ARGS)
+
+races: ## run every race of the catalogue 1,000 times, 16 to 64 callers, on one process and on four (RACES=50)
+	@scripts/setup test
+	OSTIARY_RACE_ROUNDS=$(or $(RACES),1000) $(BIN)/pytest -n 2 --dist loadscope -q tests/attack/test_rac.py $(PYTEST_ARGS)
+
 lanes: ## compare the hashing lanes with the bcrypt package 100,000 times, under AddressSanitizer and UBSan (LANES_ARGS="--count 2000")
 	@scripts/setup check
 	$(BIN)/python tests/crypto/compare_lanes.py $(LANES_ARGS)

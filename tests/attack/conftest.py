@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from tests.attack.harness import JWT_SECRET
 from tests.served import Served, served
@@ -48,3 +49,15 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, mails: MailServer) -> Iter
     """A server with its limits as they come."""
     with served(tmp_path_factory.mktemp("guarded"), {**OPEN, **mail_settings(mails), "RATE_LIMITS": "on"}) as running:
         yield running
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """What `make races` shows at its end: each race, where it was run, how often, and whether anything was wrong."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    races = [(report, value) for report in reports for name, value in report.user_properties if name == "race"]
+    if not any(rounds > 1 for _, (_, rounds) in races):
+        return
+    terminalreporter.section("races")
+    for report, (where, rounds) in races:
+        name = report.nodeid.rpartition("::")[2].partition("[")[0].removeprefix("test_")
+        terminalreporter.line(f"{name:<66} {where:<8} {rounds:>6} rounds  {'no violation' if report.passed else 'VIOLATED'}")
