@@ -69,7 +69,13 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
     await migrate(settings.database_url)
     database = await open_database(settings.database_url, settings.storage.pool_size)
     passwords = settings.passwords
-    hasher = PasswordHasher(passwords.bcrypt_cost, passwords.hashing_threads, passwords.hashing_queue)
+    hasher = PasswordHasher(
+        passwords.bcrypt_cost,
+        passwords.hashing_threads,
+        passwords.hashing_queue,
+        passwords.hashing_wait.total_seconds(),
+        passwords.hashing_memory << 20,
+    )
     limits = _limits(settings)
     federation = build_federation(settings, clock)
     try:

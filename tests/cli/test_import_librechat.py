@@ -252,7 +252,7 @@ def test_what_is_changed_on_the_way_is_noted(operator: Operator, export: Path) -
     assert {each["note"].partition(":")[0] for each in report["notes"]} == {
         "its role 'no role' is no name of a role",
         "it belonged to a tenant; there are none here",
-        "its password hash is not bcrypt",
+        "its password hash is not bcrypt, Argon2id or scrypt",
         "it has no way in",
     }
     assert "no role" in operator.text("import", "librechat", "--from", str(export), "--dry-run")

@@ -1,18 +1,20 @@
-"""The hashing lanes against published vectors, against the `bcrypt` package, and as a service."""
+"""The hashing lanes against published vectors and against the `bcrypt` package; and what serves where they were not built."""
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import bcrypt
 import pytest
 
 from ostiary.crypto import hashing
-from ostiary.crypto.hashing import HashingBusyError, HashingPool
-from ostiary.crypto.passwords import PasswordHasher
+from tests.crypto.compare_lanes import loaded
 
 _lanes = pytest.importorskip("ostiary.crypto._lanes", reason="the lanes were not built: no compiler")
 NATIVE = Path(hashing.__file__).parent / "native"
@@ -89,88 +91,37 @@ def test_calibration_chooses_a_width_that_exists() -> None:
     assert 1 <= _lanes.calibrate() <= 8
 
 
-async def test_a_broken_hash_is_nobody_elses_failure() -> None:
-    pool = HashingPool(1, 50)
-    setting = b"$2b$04$CCCCCCCCCCCCCCCCCCCCC."
-
-    found = await asyncio.gather(
-        *(pool.hash(b"x", setting if number != 3 else b"$2b$04$broken", "") for number in range(6)), return_exceptions=True
-    )
-
-    assert [type(each) for each in found] == [bytes, bytes, bytes, ValueError, bytes, bytes]
-    pool.close()
-
-
-async def test_what_waits_shares_a_call_and_the_queue_is_bounded() -> None:
-    hasher = PasswordHasher(4, threads=1, queue=7)
-
-    found = await asyncio.gather(*(hasher.make(f"password {number}") for number in range(12)), return_exceptions=True)
-
-    made = [each for each in found if not isinstance(each, BaseException)]
-    assert len(made) == 8
-    assert sum(isinstance(each, HashingBusyError) for each in found) == 4
-    assert hasher.calls < 8 or not hashing.HAS_LANES
-    assert hasher.waiting == 0
-    for number, stored in enumerate(made):
-        assert (await hasher.verify(f"password {number}", stored)).is_right
-        assert not (await hasher.verify("another", stored)).is_right
-    hasher.close()
+WITHOUT_LANES = """
+import asyncio, sys
+sys.modules["ostiary.crypto._lanes"] = None
+from ostiary.crypto import hashing
+from tests.crypto.compare_lanes import loaded
+from ostiary.crypto.passwords import PasswordHasher
+async def main():
+    hasher = PasswordHasher(4, threads=2)
+    made = await asyncio.gather(*(hasher.make(f"password {number}") for number in range(6)))
+    verdicts = await asyncio.gather(*(hasher.verify(f"password {number}", each) for number, each in enumerate(made)))
+    wrong = await hasher.verify("another", made[0])
+    print(hashing.HAS_LANES, [each.is_right for each in verdicts], wrong.is_right)
+asyncio.run(main())
+"""
 
 
-async def test_one_source_does_not_hold_up_another() -> None:
-    pool = HashingPool(1, 100)
-    order: list[str] = []
+def test_without_the_lanes_the_package_serves() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LANES], capture_output=True, text=True, check=True)
 
-    async def ask(source: str) -> None:
-        await pool.hash(b"x", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.", source)
-        order.append(source)
-
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(60):
-            tasks.create_task(ask("greedy"))
-        tasks.create_task(ask("modest"))
-
-    assert order.index("modest") < 20
-    pool.close()
+    assert done.stdout.strip() == f"False {[True] * 6} False"
 
 
-async def test_who_stops_waiting_frees_the_place() -> None:
-    pool = HashingPool(1, 10)
-    waiters = [asyncio.create_task(pool.hash(b"x", b"$2b$06$CCCCCCCCCCCCCCCCCCCCC.", "")) for _ in range(8)]
-    await asyncio.sleep(0)
+def test_a_wheel_holds_lanes_that_agree(tmp_path: Path) -> None:
+    source, wheels, unpacked = tmp_path / "source", tmp_path / "wheels", tmp_path / "unpacked"
+    shutil.copytree(NATIVE.parents[2], source / "src", ignore=shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+        shutil.copy(NATIVE.parents[3] / name, source / name)
 
-    for waiter in waiters[1:]:
-        waiter.cancel()
-    await asyncio.gather(*waiters, return_exceptions=True)
+    build = ["wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)]
+    subprocess.run([sys.executable, "-m", "pip", *build], check=True, capture_output=True)
+    with zipfile.ZipFile(next(wheels.glob("ostiary-*-abi3-*.whl"))) as wheel:
+        library = wheel.extract("ostiary/crypto/_lanes.abi3.so", unpacked)
 
-    assert (pool.waiting, pool.calls) == (0, 1)
-    pool.close()
-
-
-async def test_the_memory_of_turns_is_bounded_while_the_queue_never_empties() -> None:
-    pool = HashingPool(1, 4)
-    first = asyncio.create_task(pool.hash(b"x", b"$2b$09$CCCCCCCCCCCCCCCCCCCCC.", "first"))
-    await asyncio.sleep(0)
-    for number in range(300):
-        brief = asyncio.create_task(pool.hash(b"x", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.", f"source {number}"))
-        await asyncio.sleep(0)
-        brief.cancel()
-        await asyncio.gather(brief, return_exceptions=True)
-
-    assert len(pool._turns) < 100
-    await first
-    pool.close()
-
-
-async def test_out_of_memory_is_an_answer_and_the_next_hash_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = HashingPool(1, 10)
-    monkeypatch.setattr(hashing, "_compute", lambda _jobs: (_ for _ in ()).throw(MemoryError))
-
-    found = await asyncio.gather(
-        *(pool.hash(b"x", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.", "") for _ in range(3)), return_exceptions=True
-    )
-    monkeypatch.undo()
-
-    assert [type(each) for each in found] == [HashingBusyError] * 3
-    assert (await pool.hash(b"x", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.", "")).startswith(b"$2b$04$")
-    pool.close()
+    assert loaded(library)(VECTORS, 4) == [expected for _, expected in VECTORS]

@@ -8,6 +8,7 @@ import json
 import bcrypt
 import pytest
 
+from ostiary.crypto.passwords import Asker
 from ostiary.identity import accounts, credentials
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import EMAIL, PASSWORD, browser
@@ -117,7 +118,7 @@ async def test_a_hash_too_dear_to_check_is_a_wrong_password(house: House) -> Non
 async def test_a_busy_server_does_not_close_the_owners_door(make_house: MakeHouse) -> None:
     house = await make_house(OSTIARY_HASHING_THREADS="1", OSTIARY_HASHING_QUEUE="1", OSTIARY_LOCKOUT_MAX="3")
     await browser(house).register()
-    hashing = [asyncio.create_task(house.services.hasher.hash(b"x", bcrypt.gensalt(14), "")) for _ in range(2)]
+    hashing = [asyncio.create_task(house.services.hasher.hash(b"x", bcrypt.gensalt(14), Asker("127.0.0.1"))) for _ in range(2)]
     await asyncio.sleep(0)
 
     statuses = [(await browser(house).login(password="wrong password")).status_code for _ in range(6)]

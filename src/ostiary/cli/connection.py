@@ -15,6 +15,8 @@ from httptools import parse_url
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from ostiary.dialects.front_desk import TRANSPORT
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
@@ -152,6 +154,7 @@ class Connection(HttpToolsProtocol):
         scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
         scope["raw_path"] = self.root_path.encode("ascii") + raw_path
         scope["query_string"] = url.query or b""
+        scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
         before: RequestResponseCycle | None = self.cycle
         cycle = self.cycle = Cycle(
             scope=scope,

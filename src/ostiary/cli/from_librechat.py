@@ -11,7 +11,7 @@ from typing import Any
 
 from ostiary.cli.output import TroubleError
 from ostiary.cli.readings import Reading, UnmovableError, totp_secret
-from ostiary.crypto.passwords import MOST_COST, is_affordable, is_imported_hash
+from ostiary.crypto.passwords import IMPORTED, MOST_COST, PasswordHash, imported, is_affordable
 from ostiary.crypto.sealing import SealBrokenError, open_librechat
 from ostiary.federation.ldap import same_name
 from ostiary.federation.presets import APPLE, DISCORD, FACEBOOK, GITHUB, GOOGLE
@@ -126,17 +126,22 @@ def _traits(document: Mapping[str, Any], created_at: int, notes: list[str]) -> d
     }
 
 
-def _password(document: Mapping[str, Any], notes: list[str]) -> str | None:
+_EXCESS = "takes more time or memory than one sign-in may"
+
+
+def _password(document: Mapping[str, Any], notes: list[str]) -> PasswordHash | None:
     found = document.get("password")
     if not found:
         return None
-    if not isinstance(found, str) or not is_imported_hash(found):
-        notes.append("its password hash is not bcrypt: its owner needs a password reset")
+    stored = imported(found) if isinstance(found, str) else None
+    if stored is None:
+        notes.append("its password hash is not bcrypt, Argon2id or scrypt: its owner needs a password reset")
         return None
-    if not is_affordable(found):
-        notes.append(f"its password hash has a cost of {found[4:6]}, beyond {MOST_COST}: its owner needs a password reset")
+    if not is_affordable(stored):
+        excess = f"has a cost of {stored.text[4:6]}, beyond {MOST_COST}" if stored.scheme == IMPORTED else _EXCESS
+        notes.append(f"its password hash {excess}: its owner needs a password reset")
         return None
-    return found
+    return stored
 
 
 def _secret(document: Mapping[str, Any], creds_key: bytes) -> str | None:

@@ -1,13 +1,15 @@
 """Password hashes: what is stored, how it is made, and whether it should be made anew.
 
 A new hash sees the whole password: SHA-256, Base64, then bcrypt (`sha256-bcrypt`). An imported bcrypt hash (`bcrypt`) saw the
-first 72 bytes; it is verified so, and said to be outdated so that the caller renews it.
+first 72 bytes; it and the hashes that only others make (`crypto.foreign`) are verified so, and said to be outdated so that the
+caller renews them.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
+import math
 import os
 import secrets
 from dataclasses import dataclass
@@ -15,19 +17,21 @@ from hashlib import sha256
 
 import bcrypt
 
-from ostiary.crypto.hashing import MOST_COST, HashingBusyError, HashingPool
+from ostiary.crypto import foreign
+from ostiary.crypto.hashing import MOST_COST, Asker, Bcrypt, HashingBusyError, HashingPool, Task
 
-__all__ = ["MOST_COST", "HashingBusyError", "PasswordHash", "PasswordHasher", "Verdict", "is_affordable", "is_imported_hash"]
+__all__ = ["MOST_COST", "Asker", "HashingBusyError", "PasswordHash", "PasswordHasher", "Verdict", "imported", "is_affordable"]
 
 WHOLE = "sha256-bcrypt"
 IMPORTED = "bcrypt"
 BCRYPT_BYTES = 72
+NOBODY = Asker()
 _BCRYPT_ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordHash:
-    """A stored hash: its scheme and bcrypt's own text."""
+    """A stored hash: its scheme and its own text."""
 
     scheme: str
     text: str
@@ -41,14 +45,20 @@ class Verdict:
     is_outdated: bool = False
 
 
-def is_imported_hash(text: str) -> bool:
-    """Whether this is a bcrypt hash that another server may have made (`$2a$`, `$2b$`, `$2y$`)."""
-    return len(text) == 60 and text[:4] in {"$2a$", "$2b$", "$2y$"} and text[4:6].isdigit()  # noqa: PLR2004 - bcrypt's length
+def imported(text: str) -> PasswordHash | None:
+    """A hash that another server made: bcrypt (`$2a$`, `$2b$`, `$2y$`), Argon2id or scrypt. None for what is none of these."""
+    if len(text) == 60 and text[:4] in {"$2a$", "$2b$", "$2y$"} and text[4:6].isdigit():  # noqa: PLR2004 - bcrypt's length
+        return PasswordHash(IMPORTED, text)
+    found = foreign.read(text)
+    return None if found is None else PasswordHash(found.scheme, text)
 
 
-def is_affordable(text: str) -> bool:
-    """Whether a bcrypt hash is of a cost that the server is willing to pay at each sign-in."""
-    return text[4:6].isdigit() and int(text[4:6]) <= MOST_COST
+def is_affordable(stored: PasswordHash) -> bool:
+    """Whether a hash costs what the server is willing to pay at each sign-in."""
+    if stored.scheme in {WHOLE, IMPORTED}:
+        return stored.text[4:6].isdigit() and int(stored.text[4:6]) <= MOST_COST
+    found = foreign.read(stored.text)
+    return found is not None and foreign.is_affordable(found)
 
 
 def _input(password: str, scheme: str) -> bytes:
@@ -59,25 +69,38 @@ def _input(password: str, scheme: str) -> bytes:
     return raw[:BCRYPT_BYTES]
 
 
+def _task(password: str, stored: PasswordHash) -> tuple[Task, bytes]:
+    """What is to be computed, and what it must come to. Raises ValueError."""
+    if stored.scheme in {WHOLE, IMPORTED}:
+        expected = stored.text.encode("ascii")
+        return Bcrypt(_input(password, stored.scheme), expected), expected
+    found = foreign.read(stored.text)
+    if found is None:
+        raise ValueError("not a hash")
+    return foreign.ForeignTask(found, password), found.digest
+
+
 class PasswordHasher(HashingPool):
     """One for the process: bounded in threads and in queue, so that a flood of sign-ins cannot take the server down."""
 
-    def __init__(self, cost: int, threads: int = 0, queue: int = 256) -> None:
-        super().__init__(threads or len(os.sched_getaffinity(0)), queue)
+    def __init__(
+        self, cost: int, threads: int = 0, queue: int = 256, patience: float = math.inf, memory: int = foreign.MOST_MEMORY
+    ) -> None:
+        super().__init__(threads or len(os.sched_getaffinity(0)), queue, patience, memory)
         self.cost = cost
         self._decoy = PasswordHash(WHOLE, f"$2b${cost:02d}$" + _random_bcrypt_text(22, "Oeu.") + _random_bcrypt_text(31, ""))
 
-    async def make(self, password: str, source: str = "") -> PasswordHash:
-        """A hash of the whole password; `source` is whose turn it takes. Raises HashingBusyError."""
-        text = await self.hash(_input(password, WHOLE), bcrypt.gensalt(self.cost), source)
+    async def make(self, password: str, asker: Asker = NOBODY) -> PasswordHash:
+        """A hash of the whole password. Raises HashingBusyError."""
+        text = await self.hash(_input(password, WHOLE), bcrypt.gensalt(self.cost), asker)
         return PasswordHash(WHOLE, text.decode("ascii"))
 
-    async def verify(self, password: str, stored: PasswordHash | None, source: str = "") -> Verdict:
+    async def verify(self, password: str, stored: PasswordHash | None, asker: Asker = NOBODY) -> Verdict:
         """Compare; without a stored hash do the same work and answer no. Raises HashingBusyError."""
-        used = stored if stored is not None and is_affordable(stored.text) else self._decoy
+        used = stored if stored is not None and is_affordable(stored) else self._decoy
         try:
-            expected = used.text.encode("ascii")
-            right = hmac.compare_digest(await self.hash(_input(password, used.scheme), expected, source), expected)
+            task, expected = _task(password, used)
+            right = hmac.compare_digest(await self.compute(task, asker), expected)
         except ValueError:
             return Verdict(is_right=False)
         if used is not stored or not right:

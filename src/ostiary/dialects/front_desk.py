@@ -28,6 +28,8 @@ SAML_PATHS = frozenset({"/oauth/saml/callback", "/api/admin/oauth/saml/callback"
 MAX_SAML_BODY = 512 * 1024
 """256 KB of XML (`federation.saml_xml.MAX_BYTES`) in Base64, in a form: groups by the hundred stand in such answers."""
 DEVICE_COOKIE = "ostiary_device"
+TRANSPORT = "ostiary.transport"
+"""Where a server may leave the connection in the scope: whoever has hung up is not hashed for."""
 MEETING_PATHS = frozenset({"/api/auth/register", "/api/user/delete"})
 _TOO_SLOW = Fault(408, "The body took too long", "body_too_slow")
 _NOTHING_LOADS: list[Header] = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'")]
@@ -117,7 +119,8 @@ class FrontDesk:
                 agent = value.decode("latin-1")
             elif name == b"cookie" and b"ostiary_device=" in value:
                 device = value.decode("latin-1").partition(f"{DEVICE_COOKIE}=")[2].partition(";")[0].strip()
-        return Client(self._address(scope), agent, identifier, device)
+        transport = scope.get(TRANSPORT)
+        return Client(self._address(scope), agent, identifier, device, _never if transport is None else transport.is_closing)
 
     async def _prepare(self, call: Call, headers: Sequence[Header], origin: bytes | None, receive: Receive) -> Response | None:
         """Read the body. An answer when this request goes no further, else None."""
@@ -227,6 +230,10 @@ class FrontDesk:
         if origin not in self._origins:
             return [vary]
         return [vary, (b"access-control-allow-origin", origin), (b"access-control-allow-credentials", b"true")]
+
+
+def _never() -> bool:
+    return False
 
 
 def _host(call: Call) -> str:

@@ -12,9 +12,11 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from ostiary import __version__
+from ostiary.crypto.hashing import HashingPool, Width
 from ostiary.http.calls import Call, json_response, raw_response, text_response
 from ostiary.http.wire import Wire
 from ostiary.identity.refusals import Refusal
+from ostiary.observability.metrics import Metrics
 
 PING_SECONDS = 2
 JSON_TYPE = "application/json"
@@ -60,9 +62,7 @@ class Operations(Wire):
         may = hmac.compare_digest(presented, token.encode()) if token else _is_direct_loopback(call)
         if not may:
             return json_response({"message": "Metrics need OSTIARY_METRICS_TOKEN, or a request from this machine"}, 403)
-        call.services.metrics.hashing_waiting.set(call.services.hasher.waiting)
-        call.services.metrics.hashing_calls.set(call.services.hasher.calls)
-        call.services.metrics.hashing_done.set(call.services.hasher.done)
+        _read_hasher(call.services.metrics, call.services.hasher)
         return raw_response(call.services.metrics.render(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, call: Call) -> Response:
@@ -103,6 +103,17 @@ class Operations(Wire):
 
     def turned_away(self, call: Call, status: int, text: str) -> Response:  # noqa: ARG002
         return json_response({"message": text}, status, [(b"connection", b"close")])
+
+
+def _read_hasher(metrics: Metrics, hasher: HashingPool) -> None:
+    metrics.hashing_waiting.set(hasher.waiting)
+    metrics.hashing_calls.set(hasher.calls)
+    metrics.hashing_done.set(hasher.done)
+    metrics.hashing_wait.set(hasher.estimated_wait())
+    metrics.hashing_lanes.set(Width.lanes)
+    metrics.hashing_threads.set(hasher.threads)
+    for reason in ("full", "late", "gone"):
+        metrics.hashing_shed.labels(reason).set(hasher.shed[reason])
 
 
 async def dependencies(call: Call) -> dict[str, dict[str, Any]]:

@@ -42,12 +42,16 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks, as far as the network can tell. `device` is the signed mark of an earlier sign-in, if one was presented."""
+    """Who asks, as far as the network can tell.
+
+    `device` is the signed mark of an earlier sign-in, if one was presented; who `is_gone` waits for no answer any more.
+    """
 
     address: str
     user_agent: str = ""
     request_id: str = ""
     device: str = ""
+    is_gone: Callable[[], bool] = lambda: False
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import bindparam, insert
 
-from ostiary.crypto.passwords import IMPORTED
+from ostiary.crypto.passwords import PasswordHash
 from ostiary.identity import accounts, audit, backup_codes, credentials, factors, passwords, policy, public_keys, sessions, totp
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context, micros, new_id
@@ -55,8 +55,8 @@ class Newcomer:
     name: str
     created_at: int
     traits: Mapping[str, Any] = field(default_factory=dict)
-    password_hash: str | None = None
-    """bcrypt, over the first 72 bytes."""
+    password_hash: PasswordHash | None = None
+    """As the other server made it (`crypto.passwords.imported`)."""
     key: OldKey | None = None
     totp_secret: str | None = None
     backup_codes: tuple[str, ...] = ()
@@ -122,7 +122,7 @@ async def settle(ctx: Context, newcomer: Newcomer, origin: str) -> Account:
 
 async def _store_credentials(ctx: Context, account: Account, newcomer: Newcomer) -> None:
     if newcomer.password_hash is not None:
-        config = passwords.Config(IMPORTED, newcomer.password_hash)
+        config = passwords.Config(newcomer.password_hash.scheme, newcomer.password_hash.text)
         await credentials.add(ctx, account.id, credentials.PASSWORD, msgspec.json.encode(config).decode())
     if newcomer.key is not None:
         hint = public_keys.seal_hint(ctx, account.id, newcomer.key.hint)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ostiary.crypto.passwords import HashingBusyError, PasswordHash
-from ostiary.identity import credentials
+from ostiary.crypto.passwords import Asker, HashingBusyError, PasswordHash
+from ostiary.identity import credentials, devices, throttle
 from ostiary.identity.accounts import Candidate
 from ostiary.identity.context import Context
 from ostiary.identity.methods import Verified
@@ -49,12 +49,17 @@ def is_blank(password: str) -> bool:
     return not password.replace("\ufeff", "").strip()
 
 
-async def hashed(ctx: Context, password: str) -> str:
+def asker(ctx: Context, account: str = "") -> Asker:
+    """Whose turn a hash takes: that of the client's network, and that of the account, however it is named."""
+    return Asker(throttle.network(ctx.client.address), account, ctx.client.is_gone)
+
+
+async def hashed(ctx: Context, password: str, account: str = "") -> str:
     """The config of a new credential. Hash before the first write. Raises Busy."""
     try:
-        made = await ctx.services.hasher.make(password, ctx.client.address)
+        made = await ctx.services.hasher.make(password, asker(ctx, account))
     except HashingBusyError as error:
-        raise Busy from error
+        raise Busy(error.reason, error.retry_after) from error
     return msgspec.json.encode(Config(made.scheme, made.text)).decode()
 
 
@@ -66,11 +71,14 @@ class PasswordMethod:
     async def verify(self, ctx: Context, candidate: Candidate | None, proof: Password) -> Verified:
         config = msgspec.json.decode(candidate.config, type=Config) if candidate and candidate.config else None
         hasher = ctx.services.hasher
+        # A device that the account knows has a turn of its own: strangers cannot put their tries before the owner's.
+        device = devices.known(ctx, candidate.account.id) if candidate else None
+        account = f"{throttle.folded(proof.email)} {device or ''}"
         try:
             # NUL ends a password for bcrypt: `a` and `a\0b` would be one. It is refused, after the same work.
             has_nul = "\0" in proof.password
             stored = PasswordHash(config.scheme, config.hash) if config and not has_nul else None
-            verdict = await hasher.verify(proof.password, stored, ctx.client.address)
+            verdict = await hasher.verify(proof.password, stored, asker(ctx, account))
             ctx.services.metrics.password_checks.inc()
             if candidate is None:
                 raise ProofRefused("unknown_account")
@@ -78,7 +86,7 @@ class PasswordMethod:
                 raise ProofRefused("no_password")
             if not verdict.is_right:
                 raise ProofRefused("mismatch")
-            renewed = await hashed(ctx, proof.password) if verdict.is_outdated else None
+            renewed = await hashed(ctx, proof.password, account) if verdict.is_outdated else None
         except HashingBusyError as error:
-            raise Busy from error
+            raise Busy(error.reason, error.retry_after) from error
         return Verified(candidate, ("pwd",), renewed)

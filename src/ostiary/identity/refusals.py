@@ -92,10 +92,13 @@ class LockedOut(Throttled):
 
 
 class Busy(Refusal):
-    """More hashing is waiting than can be done in time."""
+    """More is waiting for a hash, or for a directory, than can be done in time. `retry_after` is in seconds."""
 
     code = "busy"
-    retry_after = 1
+
+    def __init__(self, reason: str = "", retry_after: int = 1) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 class CodeRefused(Refusal):

@@ -19,6 +19,10 @@ class Metrics:
             "ostiary_hashing_calls", "Calls that computed hashes, several in lanes", registry=self.registry
         )
         self.hashing_done = Gauge("ostiary_hashing_done", "Hashes asked for and ended", registry=self.registry)
+        self.hashing_wait = Gauge("ostiary_hashing_wait_seconds", "Estimated wait of one who came now", registry=self.registry)
+        self.hashing_lanes = Gauge("ostiary_hashing_lanes", "Hashes that a thread computes together", registry=self.registry)
+        self.hashing_threads = Gauge("ostiary_hashing_threads", "Threads that hash", registry=self.registry)
+        self.hashing_shed = Gauge("ostiary_hashing_shed", "Hashes not computed, by reason", ["reason"], registry=self.registry)
         self.failures = Counter("ostiary_failures", "Requests answered with 5xx", ["dialect"], registry=self.registry)
         self.turned_away = Counter(
             "ostiary_turned_away", "Requests turned away unread, by reason", ["reason"], registry=self.registry

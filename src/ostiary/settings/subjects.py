@@ -167,6 +167,15 @@ class Passwords(Group):
     min_length: Whole = setting(8, "MIN_PASSWORD_LENGTH", about="shortest password, 1 to 128", ge=1, le=128)
     hashing_threads: Whole = setting(0, "OSTIARY_HASHING_THREADS", about="threads that hash; 0: one per core", ge=0, le=256)
     hashing_queue: Whole = setting(256, "OSTIARY_HASHING_QUEUE", about="hashes that may wait before 503 is answered", ge=1)
+    hashing_wait: Seconds = setting(
+        timedelta(seconds=10),
+        "OSTIARY_HASHING_WAIT",
+        about="seconds that a hash may have to wait, as estimated; beyond, 503 is answered at once",
+        gt=timedelta(0),
+    )
+    hashing_memory: Whole = setting(
+        256, "OSTIARY_HASHING_MEMORY", about="MB that imported Argon2id and scrypt hashes may take together while checked", ge=1
+    )
 
 
 class Sessions(Group):
