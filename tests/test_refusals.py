@@ -20,7 +20,7 @@ from ostiary.limits.store import Rule, Taken
 from tests.house import House
 
 TAKEN = Taken(Rule("login.address", 7, 300_000_000), is_allowed=False, remaining=0, reset_at=1_900_000_000_000_000, retry_after=5)
-OF_THE_OTHER_WIRE = {
+OF_THE_OTHER_WIRE: dict[str, set[type[Refusal]]] = {
     "librechat": {
         refusals.SecretWeak,
         refusals.AddressTaken,
@@ -45,9 +45,9 @@ OF_THE_OTHER_WIRE = {
     },
 }
 """What no route of this wire can raise: its general answer would do."""
-BY_ROUTE = {refusals.LinkRefused, refusals.CodeMissing, refusals.FactorAbsent}
+BY_ROUTE: set[type[Refusal]] = {refusals.LinkRefused, refusals.CodeMissing, refusals.FactorAbsent}
 """What LibreChat's wire says differently at each route that can raise it, and nowhere in general."""
-IN_WORDS_OF_ITS_OWN = {refusals.PasswordRefused, Refusal}
+IN_WORDS_OF_ITS_OWN: set[type[Refusal]] = {refusals.PasswordRefused, Refusal}
 """PasswordRefused becomes the texts of the fields (`schemas.password_complaint`)."""
 
 

@@ -22,6 +22,7 @@ from ostiary.dialects.operations import Operations
 from ostiary.federation.providers import build_federation
 from ostiary.http.wire import Wire
 from ostiary.identity import key_ring
+from ostiary.identity.blocklist import Blocklist
 from ostiary.identity.context import Services, micros
 from ostiary.identity.passwords import Password, PasswordMethod
 from ostiary.identity.public_keys import PublicKeyMethod, SharedKey
@@ -66,6 +67,7 @@ def keys_of(settings: Settings) -> Keys:
 async def open_services(settings: Settings, clock: Callable[[], int] = now) -> AsyncIterator[Services]:
     """Everything that lives as long as the process, on a database with this version's tables."""
     keys = keys_of(settings)
+    blocklist = Blocklist(settings.passwords.blocklist)
     await migrate(settings.database_url)
     database = await open_database(settings.database_url, settings.storage.pool_size)
     passwords = settings.passwords
@@ -86,6 +88,7 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
             digester=Digester(keys.derive("digests")),
             sealer=Sealer(keys.derive("sealing")),
             hasher=hasher,
+            blocklist=blocklist,
             access_tokens=RotatingSigner(keys.jwt_secret),
             refresh_tokens=RotatingSigner(keys.jwt_refresh_secret),
             handshake=Handshake(keys.derive, micros(settings.sessions.handshake_period)),

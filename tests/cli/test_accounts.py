@@ -172,6 +172,16 @@ def test_a_new_password_obeys_the_rules(operator: Operator) -> None:
         assert "NUL" in operator.complaint("user", "set-password", ADA, "--password-stdin", stdin=password)
 
 
+def test_a_password_that_anybody_would_guess_is_refused(operator: Operator) -> None:
+    made = ("user", "create", "ada@example.org", "--password-stdin")
+    changed = ("user", "set-password", "ada@example.org", "--password-stdin")
+
+    assert operator.complaint(*made, stdin="password1\n").startswith("The password is too common")
+    assert operator.complaint(*made, stdin="Ostiary-2026!\n") == "The password is made of the owner's or this server's own names."
+    operator.json(*made, stdin="a lamp at noon\n")
+    assert operator.complaint(*changed, stdin="PASSWORD1\n").startswith("The password is too common")
+
+
 async def test_a_key_account_is_given_no_password(operator: Operator, running: House) -> None:
     async with running.begin() as ctx:
         await accounts.insert_account(ctx, accounts.fresh(ctx, "grace@example.org", "", provider="key"))

@@ -15,7 +15,7 @@ KEY_BODY = {
     "memory": 65536,
     "iterations": 4,
 }
-PASSWORD_BODY = {"name": "Ada Lovelace", "email": "a@example.org", "password": "password1", "confirm_password": "password1"}
+PASSWORD_BODY = {"name": "Ada Lovelace", "email": "a@example.org", "password": "lamp-at-noon", "confirm_password": "lamp-at-noon"}
 
 
 async def test_a_registration_with_a_key_goes_to_the_key_wire_and_one_with_a_password_to_the_other(house: House) -> None:

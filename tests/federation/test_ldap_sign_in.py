@@ -216,7 +216,7 @@ async def test_local_passwords_do_not_count_and_nobody_registers(make_house: Mak
 
     config = (await house.client.get("/api/config")).json()
 
-    assert said(await login(house, "local@example.org", "password123")) == NO
+    assert said(await login(house, "local@example.org", "lamp-at-noon")) == NO
     assert said(await browser(house).register()) == (403, {"message": "Registration is not allowed."})
     assert (config["ldap"], config["registrationEnabled"]) == ({"enabled": True, "username": True}, False)
 

@@ -129,7 +129,7 @@ async def test_over_the_limit_a_browser_is_led_back_and_sign_ins_by_password_go_
     answers = [(await house.client.get("/oauth/openid")).headers["location"] for _ in range(11)]
 
     assert [answer.endswith("error=auth_failed") for answer in answers] == [False] * 10 + [True]
-    login = {"email": "ada@example.org", "password": "password123"}
+    login = {"email": "ada@example.org", "password": "lamp-at-noon"}
     assert (await house.client.post("/api/auth/login", json=login)).status_code == 404
 
 
@@ -275,10 +275,10 @@ async def test_a_notice_that_is_not_the_providers_ends_nothing(house: House, op:
 
 async def test_an_owner_links_another_way_in_and_is_told(house: House, op: Provider) -> None:
     op.person = op.person | {"email": "other@example.org"}
-    body = {"name": "Ada", "email": "ada@example.org", "password": "password123", "confirm_password": "password123"}
+    body = {"name": "Ada", "email": "ada@example.org", "password": "lamp-at-noon", "confirm_password": "lamp-at-noon"}
     await house.client.post("/api/auth/register", json=body)
     owner = Browser(house.client)
-    await owner.login("ada@example.org", "password123")
+    await owner.login("ada@example.org", "lamp-at-noon")
     mine = (await me(house.client))["id"]
 
     begun = await owner.post("/api/user/identities/openid")

@@ -166,7 +166,7 @@ async def test_oau_14_a_pre_registered_account_gives_way_to_who_proves_the_addre
 
 
 async def test_oau_14_an_unverified_address_takes_nobodys_account(house: House, op: Provider) -> None:
-    body = {"name": "Ada", "email": "ada@example.org", "password": "password123", "confirm_password": "password123"}
+    body = {"name": "Ada", "email": "ada@example.org", "password": "lamp-at-noon", "confirm_password": "lamp-at-noon"}
     await house.client.post("/api/auth/register", json=body)
     op.person = op.person | {"email_verified": False}
 
@@ -376,7 +376,7 @@ async def test_a_flow_is_over_after_ten_minutes(house: House, op: Provider) -> N
 
 
 async def test_enu_14_a_refused_sign_in_tells_nobody_that_an_address_has_an_account(house: House, op: Provider) -> None:
-    body = {"name": "Ada", "email": "ada@example.org", "password": "password123", "confirm_password": "password123"}
+    body = {"name": "Ada", "email": "ada@example.org", "password": "lamp-at-noon", "confirm_password": "lamp-at-noon"}
     await house.client.post("/api/auth/register", json=body)
 
     known = await walk(house, op, client=house.client_at("127.0.0.1"))

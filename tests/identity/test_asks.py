@@ -10,7 +10,7 @@ from ostiary.storage.tables import audit_events, links, outbox
 from tests.house import House
 
 KNOWN, UNKNOWN = "ada@example.org", "nobody@example.org"
-REGISTRATION = {"name": "Ada Lovelace", "email": KNOWN, "password": "password1", "confirm_password": "password1"}
+REGISTRATION = {"name": "Ada Lovelace", "email": KNOWN, "password": "lamp-at-noon", "confirm_password": "lamp-at-noon"}
 COUNTS = {table.name: Query(int, select(func.count()).select_from(table)) for table in (outbox, audit_events, links)}
 
 

@@ -219,7 +219,7 @@ async def test_a_lost_connection_is_an_outage_whatever_the_driver_calls_it(
 
 async def test_the_application_answers_503_and_recovers(make_house: MakeHouse, database_url: str) -> None:
     house = await make_house()
-    body = {"email": "u@example.com", "password": "password123"}
+    body = {"email": "u@example.com", "password": "lamp-at-noon"}
     assert (await house.client.post("/api/auth/login", json=body)).status_code == 404
     await end_backends(database_url)
 
@@ -240,7 +240,7 @@ async def test_the_application_without_its_database_is_not_ready(make_house: Mak
     server._stop()
 
     ready, health, live = [await house.client.get(path) for path in ("/readyz", "/health", "/livez")]
-    login = await house.client.post("/api/auth/login", json={"email": "u@example.com", "password": "password123"})
+    login = await house.client.post("/api/auth/login", json={"email": "u@example.com", "password": "lamp-at-noon"})
 
     assert before.json()["status"] == "ready"
     assert (ready.status_code, ready.json()["database"]["ok"]) == (503, False)

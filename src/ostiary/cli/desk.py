@@ -36,6 +36,8 @@ PASSWORD_RULES = {
     "long": "The password is too long: 128 characters at most.",
     "blank": "The password is nothing but blanks.",
     "nul": "The password holds a NUL character.",
+    "common": "The password is too common: it is among the first that others would try.",
+    "own_words": "The password is made of the owner's or this server's own names.",
 }
 DATABASE_TROUBLE = {
     "ConnectionRefusedError": "nobody listens there",
@@ -131,7 +133,8 @@ def words_for(refusal: Refusal, settings: Settings | None = None) -> str:
     """A refusal in an operator's words."""
     if isinstance(refusal, refusals.PasswordRefused):
         least = settings.passwords.min_length if settings else "set"
-        return PASSWORD_RULES.get(refusal.reason, "The password breaks a rule.").format(least=least)
+        rule = PASSWORD_RULES.get(refusal.reason, "The password breaks a rule.").format(least=least)
+        return f"{rule} {refusal.advice}".rstrip()
     found = next((WORDS[kind] for kind in type(refusal).__mro__ if kind in WORDS), None)
     return found or f"Refused: {(type(refusal).__doc__ or refusal.code).partition(chr(10))[0]} ({refusal.reason or refusal.code})"
 

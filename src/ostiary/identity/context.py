@@ -15,6 +15,7 @@ from ostiary.crypto.passwords import PasswordHasher
 from ostiary.crypto.rotating import RotatingSigner
 from ostiary.crypto.sealing import Sealer
 from ostiary.crypto.tokens import Digester
+from ostiary.identity.blocklist import Blocklist
 from ostiary.identity.refusals import Refusal
 from ostiary.limits.store import LimitStore
 from ostiary.observability.logging import log
@@ -64,6 +65,7 @@ class Services:
     digester: Digester
     sealer: Sealer
     hasher: PasswordHasher
+    blocklist: Blocklist
     access_tokens: RotatingSigner
     refresh_tokens: RotatingSigner
     handshake: Handshake

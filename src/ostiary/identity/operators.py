@@ -44,7 +44,7 @@ async def create(ctx: Context, wanted: Appointment) -> Account:
     """
     if not policy.allows_domain(ctx, wanted.email):
         raise DomainRefused
-    passwords.check_form(ctx, wanted.password)
+    await passwords.check(ctx, wanted.password, wanted)
     if await accounts.by_email(ctx, wanted.email) is not None:
         raise AddressTaken
     config = await passwords.hashed(ctx, wanted.password)
@@ -75,7 +75,7 @@ async def set_password(ctx: Context, account: Account, password: str) -> None:
     """
     if account.provider != "local":
         raise FactorAbsent("no_password")
-    passwords.check_form(ctx, password)
+    await passwords.check(ctx, password, account)
     config = await passwords.hashed(ctx, password)
     await recovery.set_password(ctx, account, config)
     await unlock(ctx, account)

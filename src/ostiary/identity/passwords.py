@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import msgspec
 
 from ostiary.crypto.passwords import Asker, HashingBusyError, PasswordHash
-from ostiary.identity import credentials, devices, throttle
+from ostiary.identity import blocklist, credentials, devices, throttle
 from ostiary.identity.accounts import Candidate
+from ostiary.identity.blocklist import Blocklist, Person
 from ostiary.identity.context import Context
 from ostiary.identity.methods import Verified
 from ostiary.identity.refusals import Busy, PasswordRefused, ProofRefused
@@ -32,7 +34,7 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def check_form(ctx: Context, password: str) -> None:
-    """The rules for a new password, the same wherever one is chosen. Raises PasswordRefused with the rule's name."""
+    """The rules of form for a new password. Raises PasswordRefused with the rule's name."""
     length = len(password.encode("utf-16-le", "surrogatepass")) // 2
     if "\0" in password:
         raise PasswordRefused("nul")
@@ -47,6 +49,23 @@ def check_form(ctx: Context, password: str) -> None:
 def is_blank(password: str) -> bool:
     """Whether it is white space alone, as JavaScript knows it: a byte order mark is some."""
     return not password.replace("\ufeff", "").strip()
+
+
+async def check(ctx: Context, password: str, person: Person) -> None:
+    """All rules for a new password, the same wherever one is chosen. Before the first write. Raises PasswordRefused."""
+    check_form(ctx, password)
+    if not ctx.settings.passwords.refuse_common:
+        return
+    if blocklist.is_of_own_words(password, person, ctx.settings):
+        raise PasswordRefused("own_words")
+    advice = await asyncio.to_thread(_complaint, ctx.services.blocklist, password)
+    if advice is not None:
+        raise PasswordRefused("common", advice)
+
+
+def _complaint(known: Blocklist, password: str) -> str | None:
+    """Words about a password that is on a list, perhaps empty ones; None for any other."""
+    return blocklist.advice(password) if password in known else None
 
 
 def asker(ctx: Context, account: str = "") -> Asker:

@@ -63,7 +63,7 @@ async def reset(ctx: Context, account_id: str, token: str, password: str) -> Non
     if account is None or await links.find(ctx, PURPOSE, token, account.id) is None:
         await audit.record(ctx, audit.Event.RESET_REFUSED, account.id if account else None, "link")
         raise LinkRefused
-    passwords.check_form(ctx, password)
+    await passwords.check(ctx, password, account)
     config = await passwords.hashed(ctx, password)
     # Counters may be in Redis: they are asked before the first write.
     await throttle.unlock(ctx, account.email)

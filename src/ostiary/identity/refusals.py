@@ -198,9 +198,13 @@ class ParametersRefused(Refusal):
 
 
 class PasswordRefused(Refusal):
-    """The new password breaks a rule."""
+    """The new password breaks a rule; `advice` is what would make it better, in plain words, if anything."""
 
     code = "password_refused"
+
+    def __init__(self, reason: str = "", advice: str = "") -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 class ResetClosed(Refusal):

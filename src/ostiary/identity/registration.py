@@ -75,7 +75,7 @@ async def register(ctx: Context, applicant: Applicant, style: LinkStyle) -> Acco
     await check_gate(ctx, applicant.email, applicant.invitation)
     if not policy.allows_domain(ctx, applicant.email):
         raise DomainRefused
-    passwords.check_form(ctx, applicant.password)
+    await passwords.check(ctx, applicant.password, applicant)
     config = await passwords.hashed(ctx, applicant.password)
     settings = ctx.settings
     is_invited = applicant.invitation is not None

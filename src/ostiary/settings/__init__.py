@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict
 
+from ostiary.settings import word_list
 from ostiary.settings.directory import Directory
 from ostiary.settings.providers import (
     Apple,
@@ -175,6 +176,8 @@ class Settings(BaseModel):
 
     def check(self) -> None:
         """Combinations that would be dangerous or cannot work; raises SettingsError with the remedy."""
+        if self.passwords.blocklist is not None:
+            word_list.check(self.passwords.blocklist)
         for complaints in (
             self._secrets_complaints(),
             self._server_complaints(),
@@ -196,6 +199,8 @@ class Settings(BaseModel):
             found.append("BCRYPT_COST below 10 makes stolen hashes cheap to guess; use 10 or more outside of tests")
         if not self.limits.rate_limits:
             found.append("RATE_LIMITS=off: nobody is slowed down; switch it on before strangers can reach this server")
+        if not self.passwords.refuse_common:
+            found.append("OSTIARY_REFUSE_COMMON_PASSWORDS=false takes passwords that whoever guesses tries first")
         if self.policy.reveal_accounts:
             found.append("OSTIARY_REVEAL_ACCOUNTS=true tells strangers who has an account here")
         if self.server.host not in LOOPBACK_HOSTS and not self.server.client_url:

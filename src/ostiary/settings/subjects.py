@@ -165,6 +165,14 @@ class Passwords(Group):
     title = "Passwords"
     bcrypt_cost: Whole = setting(12, "BCRYPT_COST", about="bcrypt's cost, 4 to 16", ge=4, le=16)
     min_length: Whole = setting(8, "MIN_PASSWORD_LENGTH", about="shortest password, 1 to 128", ge=1, le=128)
+    refuse_common: Flag = setting(
+        True,
+        "OSTIARY_REFUSE_COMMON_PASSWORDS",
+        about="false takes common passwords, and those made of the owner's or the server's own names",
+    )
+    blocklist: Path | None = setting(
+        None, "OSTIARY_PASSWORD_BLOCKLIST", about="UTF-8 text file of further passwords to refuse, one a line"
+    )
     hashing_threads: Whole = setting(0, "OSTIARY_HASHING_THREADS", about="threads that hash; 0: one per core", ge=0, le=256)
     hashing_queue: Whole = setting(256, "OSTIARY_HASHING_QUEUE", about="hashes that may wait before 503 is answered", ge=1)
     hashing_wait: Seconds = setting(

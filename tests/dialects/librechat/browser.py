@@ -13,7 +13,7 @@ from ostiary.crypto import otp
 from tests.house import Clock, House, text_of
 
 EMAIL = "u@example.com"
-PASSWORD = "password123"
+PASSWORD = "lamp-at-noon"
 REGISTERED = {"message": "Please check your email to verify your email address."}
 STEP = 30
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.house import House
 
-FIELDS = {"name": "Ada Lovelace", "email": "ada@example.org", "password": "password1", "confirm_password": "password1"}
-LOGIN = {"email": "ada@example.org", "password": "password1"}
+FIELDS = {"name": "Ada Lovelace", "email": "ada@example.org", "password": "lamp-at-noon", "confirm_password": "lamp-at-noon"}
+LOGIN = {"email": "ada@example.org", "password": "lamp-at-noon"}
 PATH = "/api/auth/sessions"
 
 

@@ -162,8 +162,8 @@ async def test_an_unknown_address_gets_the_answer_of_a_wrong_key(house: House) -
     password_account = {
         "name": "Somebody",
         "email": "p@example.com",
-        "password": "password123",
-        "confirm_password": "password123",
+        "password": "lamp-at-noon",
+        "confirm_password": "lamp-at-noon",
     }
     await house.client.post("/api/auth/register", json=password_account)
     keyless = await someone.login(email="p@example.com", sharedKey=wrong)

@@ -212,7 +212,7 @@ async def test_limits_are_switched_off_with_the_mail_caps(make_house: MakeHouse,
 async def test_librepasss_switch_leaves_the_other_wires_limits_on(make_house: MakeHouse) -> None:
     house = await make_house(RATE_LIMITS="on", RATE_LIMIT_ENABLED="false")
     statuses = [
-        (await house.client.post("/api/auth/login", json={"email": "a@b.co", "password": "password123"})).status_code
+        (await house.client.post("/api/auth/login", json={"email": "a@b.co", "password": "lamp-at-noon"})).status_code
         for _ in range(8)
     ]
 

@@ -10,13 +10,13 @@ from tests.conftest import MakeHouse
 from tests.dialects.librepass.owner import DEFAULTS, EMAIL, Owner, enrolled, owner, public_hex, refused, shared_hex, signed_in
 from tests.house import House
 
-PASSWORD_ACCOUNT = {"name": "Somebody", "email": "p@example.com", "password": "password123", "confirm_password": "password123"}
+PASSWORD_ACCOUNT = {"name": "Somebody", "email": "p@example.com", "password": "lamp-at-noon", "confirm_password": "lamp-at-noon"}
 
 
 async def jwt_of(house: House, email: str = "p@example.com") -> str:
     """The access token of a password account."""
     assert (await house.client.post("/api/auth/register", json={**PASSWORD_ACCOUNT, "email": email})).status_code == 200
-    answer = await house.client.post("/api/auth/login", json={"email": email, "password": "password123"})
+    answer = await house.client.post("/api/auth/login", json={"email": email, "password": "lamp-at-noon"})
     return str(answer.json()["token"])
 
 
@@ -124,7 +124,7 @@ async def test_one_address_has_one_owner_over_both_wires(house: House, first: st
     await register("password" if first == "key" else "key")
 
     key = await someone.login()
-    password = await house.client.post("/api/auth/login", json={"email": EMAIL, "password": "password123"})
+    password = await house.client.post("/api/auth/login", json={"email": EMAIL, "password": "lamp-at-noon"})
     assert [key.status_code == 200, password.status_code == 200] == [first == "key", first == "password"]
 
 

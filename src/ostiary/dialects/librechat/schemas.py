@@ -93,8 +93,11 @@ def password_complaint(refusal: PasswordRefused, settings: Settings) -> FieldsRe
         "short": f"String must contain at least {settings.passwords.min_length} character(s)",
         "long": f"String must contain at most {MOST_CHARACTERS} character(s)",
         "blank": "Password cannot be only spaces",
+        "common": "This password is too common.",
+        "own_words": "Password cannot be made of your own name or address, or of this service's name",
     }
-    return FieldsRefused(f"password: {texts.get(refusal.reason, 'Invalid input')}")
+    text = texts.get(refusal.reason, "Invalid input")
+    return FieldsRefused(f"password: {text} {refusal.advice}".rstrip())
 
 
 def factor_proof(body: Mapping[str, Any]) -> FactorProof | None:
