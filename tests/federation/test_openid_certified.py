@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -12,9 +12,8 @@ import pytest
 from tests.conftest import MakeHouse
 from tests.federation.hostile import is_in, me
 from tests.house import ORIGIN, House
-from tests.services.openid import OpenIDServer
+from tests.services.openid import SECRET, OpenIDServer, agree
 
-SECRET = "a secret of thirty-two characters or more"
 CLIENTS = [
     {
         "client_id": "ostiary",
@@ -56,17 +55,6 @@ async def open_for(make_house: MakeHouse, server: OpenIDServer, **more: str) -> 
     return house
 
 
-async def agree(person: httpx.AsyncClient, url: str, subject: str) -> str:
-    """Sign in there, agree, and be sent back: the address of our callback."""
-    for _ in range(12):
-        if url.startswith(ORIGIN):
-            return url
-        answer = await person.get(f"{url}?as={subject}" if "/interaction/" in url else url)
-        assert answer.is_redirect, answer.text
-        url = urljoin(url, answer.headers["location"])
-    pytest.fail(f"the provider goes round in circles: {url}")
-
-
 @pytest.mark.parametrize(
     "client",
     [
@@ -80,7 +68,7 @@ async def test_a_certified_provider_lets_its_people_in_here(
     house = await open_for(make_house, server, **client)
 
     started = await house.client.get("/oauth/openid")
-    assert is_in(await house.client.get(await agree(person, started.headers["location"], "ada")))
+    assert is_in(await house.client.get(await agree(person, started.headers["location"], "ada", ORIGIN)))
 
     user = await me(house.client)
     assert (user["email"], user["name"], user["emailVerified"]) == ("ada@example.org", "ada Certified", True)
@@ -97,7 +85,7 @@ async def test_signing_out_leads_to_the_certified_providers_own_page(
         OPENID_USE_END_SESSION_ENDPOINT="true",
     )
     started = await house.client.get("/oauth/openid")
-    await house.client.get(await agree(person, started.headers["location"], "grace"))
+    await house.client.get(await agree(person, started.headers["location"], "grace", ORIGIN))
 
     answer = await house.client.post("/api/auth/logout", headers={"authorization": f"Bearer {(await me(house.client))['token']}"})
 

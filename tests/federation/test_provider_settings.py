@@ -19,7 +19,10 @@ OPENID = {"OPENID_ISSUER": "https://id.example.org", "OPENID_CLIENT_ID": "a", "O
         ({"OPENID_REQUIRED_ROLE_TOKEN_KIND": "cookie"}, "OPENID_REQUIRED_ROLE_TOKEN_KIND"),
         ({"OPENID_ADMIN_ROLE": "x"}, "OPENID_ADMIN_ROLE needs"),
         ({"OPENID_ROLE_SYNC_ENABLED": "true"}, "OPENID_ROLE_SYNC_ENABLED needs"),
+        ({"OPENID_ROLE_SYNC_API_ENABLED": "true"}, "OPENID_ROLE_SYNC_API_ENABLED needs OPENID_ROLE_SYNC_ENABLED"),
         ({"OPENID_ROLE_SYNC_FALLBACK_ROLE": "admin"}, "may not name ADMIN"),
+        ({"OSTIARY_OPENID_GRAPH_URL": "http://graph.example.org"}, "OSTIARY_OPENID_GRAPH_URL must begin with https://"),
+        ({"OSTIARY_FEDERATION_CA_PATH": "nowhere.pem"}, "OSTIARY_FEDERATION_CA_PATH is not a file"),
         ({"OPENID_SCOPE": "profile"}, "OPENID_SCOPE must hold openid"),
         ({"OPENID_GOOGLE_ISSUER": "https://id.example.org"}, "names another way in"),
         (

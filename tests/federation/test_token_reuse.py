@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ostiary.crypto.jwt import Signer
-from ostiary.identity import audit, bans, sessions
+from ostiary.identity import accounts, audit, bans, sessions
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import Browser, enrolled
 from tests.federation.hostile import Claims, Provider, is_in, me, provider, rsa_key, signed, walk
@@ -351,3 +351,47 @@ async def test_another_site_cannot_make_a_browser_refresh(house: House, op: Prov
     answer = await house.client.post("/api/auth/refresh", headers={"origin": "https://evil.example"})
 
     assert answer.status_code == 403
+
+
+SYNC = {
+    "OPENID_ROLE_SYNC_ENABLED": "true",
+    "OPENID_ROLE_SYNC_CLAIM": "groups",
+    "OPENID_ROLE_SYNC_ROLE_PRIORITY": "EDITOR,READER",
+}
+
+
+@pytest.mark.parametrize(
+    ("switch", "claims", "expected"),
+    [
+        ("true", {"groups": ["EDITOR"]}, "EDITOR"),
+        ("true", {"hasgroups": True}, "READER"),
+        ("false", {"groups": ["EDITOR"]}, "READER"),
+    ],
+)
+async def test_a_role_follows_the_bearers_claims_between_sign_ins_by_a_switch(
+    make_house: MakeHouse, op: Provider, switch: str, claims: dict[str, object], expected: str
+) -> None:
+    house = await open_for(make_house, op, **SYNC, OPENID_ROLE_SYNC_API_ENABLED=switch)
+    before = op.person
+    op.person = before | {"groups": ["READER"]}
+    await walk(house, op)
+    op.person = before | claims
+    house.clock.advance(1000)
+
+    user = await me(house.client)
+    answer = await house.client.get("/api/user", headers={"authorization": f"Bearer {user['token']}"})
+
+    assert answer.json()["role"] == expected
+
+
+async def test_an_administrator_stays_one_whatever_a_bearer_says(make_house: MakeHouse, op: Provider) -> None:
+    house = await open_for(make_house, op, **SYNC, OPENID_ROLE_SYNC_API_ENABLED="true")
+    op.person = op.person | {"groups": ["READER"]}
+    await walk(house, op)
+    user = await me(house.client)
+    async with house.begin() as ctx:
+        await accounts.change(ctx, user["id"], "role", accounts.ADMIN)
+
+    answer = await house.client.get("/api/user", headers={"authorization": f"Bearer {user['token']}"})
+
+    assert answer.json()["role"] == "ADMIN"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +25,13 @@ class Files:
     key: Path
 
 
-def make(folder: Path, address: str = "127.0.0.1") -> Files:
-    """A fresh authority, and a server's certificate for this address."""
+def make(folder: Path, address: str = "127.0.0.1", hosts: Sequence[str] = ()) -> Files:
+    """A fresh authority, and a server's certificate for this address and these host names."""
     files = Files(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _signed("Throw-away CA", authority_key.public_key(), "Throw-away CA", authority_key)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+    ours: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address)), *map(x509.DNSName, hosts)]
+    names = x509.SubjectAlternativeName(ours)
     server = _signed(address, server_key.public_key(), "Throw-away CA", authority_key, names)
     files.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     files.certificate.write_bytes(server.public_bytes(serialization.Encoding.PEM))

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from ostiary.federation import id_tokens, roles
+from ostiary.federation import id_tokens, overage, roles
 from ostiary.federation.flows import Flow
 from ostiary.federation.id_tokens import ALGORITHMS, Expected, KeySet
 from ostiary.federation.oauth2 import challenge_of, code_of, object_of
@@ -124,8 +124,14 @@ class OpenIDProvider:
             id_tokens.check_claims(claims, self._expected(metadata, flow.nonce))
             id_tokens.check_access_token_hash(claims, algorithm, access_token)
             userinfo = await self._userinfo(metadata, claims, access_token)
-            sources = {"id": claims, "userinfo": userinfo, "access": await self._access_claims(metadata, access_token)}
-        return self._assertion(sources, self._grant(answer, claims), _posted_name(parameters))
+            access = await self._access_claims(metadata, access_token)
+            sources: roles.Sources = {"id": claims, "userinfo": userinfo, "access": access}
+            sources = await overage.completed(self.settings, sources, self.on_behalf, self._transport, access_token)
+        try:
+            return self._assertion(sources, self._grant(answer, claims), _posted_name(parameters))
+        except FederationRefused as refusal:
+            refusal.claims = tuple(_merged(claims, userinfo))
+            raise
 
     async def close(self) -> None:
         """Let go of connections; a renewal under way is finished first."""
@@ -304,7 +310,7 @@ class OpenIDProvider:
 
     async def _access_claims(self, metadata: Metadata, access_token: str) -> Mapping[str, Any]:
         """The access token's claims, where a role is read from them: signed by the same issuer, in force (W-46)."""
-        if "access" not in roles.kinds(self.settings):
+        if "access" not in {kind for kind, _ in roles.readings(self.settings)}:
             return {}
         _, claims = await id_tokens.verified_claims(access_token, self._keys, ALGORITHMS)
         expected = self._expected(metadata, None)

@@ -110,4 +110,4 @@ def _openid(settings: Settings, clock: Callable[[], int]) -> Iterator[RedirectPr
 
 def _line(settings: Settings, *, allow_http: bool = False, agent: str = "") -> Transport:
     shared = settings.federation
-    return Transport(shared.timeout, proxy=shared.proxy, allow_http=allow_http, agent=agent)
+    return Transport(shared.timeout, proxy=shared.proxy, authorities=shared.authorities, allow_http=allow_http, agent=agent)

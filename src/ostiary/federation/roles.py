@@ -12,17 +12,19 @@ from ostiary.settings.providers import OpenID
 
 Sources = Mapping[str, Mapping[str, Any]]
 """`id`, `access`, `userinfo` → its claims."""
+UNKNOWN = object()
+"""In place of a claim that is known to be there, and could not be had: it neither gives nor takes a role."""
 
 
-def kinds(settings: OpenID) -> set[str]:
-    """Which sources the settings read."""
-    found: set[str] = set()
+def readings(settings: OpenID) -> set[tuple[str, str]]:
+    """Which sources the settings read, and where in them."""
+    found: set[tuple[str, str]] = set()
     if settings.required_role:
-        found.add(settings.required_role_kind)
+        found.add((settings.required_role_kind, settings.required_role_path))
     if settings.admin_role:
-        found.add(settings.admin_role_kind)
+        found.add((settings.admin_role_kind, settings.admin_role_path))
     if settings.role_sync:
-        found.add(settings.role_sync_source)
+        found.add((settings.role_sync_source, settings.role_sync_claim))
     return found
 
 
@@ -30,8 +32,10 @@ def check_required(settings: OpenID, sources: Sources) -> None:
     """One of the required roles is there. Raises FederationRefused."""
     if not settings.required_role:
         return
-    present = roles_at(sources, settings.required_role_kind, settings.required_role_path)
-    if not present & set(settings.required_role):
+    found = value_at(sources.get(settings.required_role_kind, {}), settings.required_role_path)
+    if found is UNKNOWN:
+        raise FederationRefused("groups_unknown")
+    if not _roles(found) & set(settings.required_role):
         raise FederationRefused("role_missing")
 
 
@@ -42,22 +46,23 @@ def role_of(settings: OpenID, sources: Sources) -> str | None:
     """
     if settings.admin_role:
         found = value_at(sources.get(settings.admin_role_kind, {}), settings.admin_role_path)
+        if found is UNKNOWN:
+            return None
         if found is True or settings.admin_role in _roles(found):
             return ADMIN
-        return _synchronized(settings, sources) or USER
-    return _synchronized(settings, sources)
+        return synchronized(settings, sources) or USER
+    return synchronized(settings, sources)
 
 
-def _synchronized(settings: OpenID, sources: Sources) -> str | None:
+def synchronized(settings: OpenID, sources: Sources) -> str | None:
+    """The role of OPENID_ROLE_SYNC_…, or None when it has no say."""
     if not settings.role_sync:
         return None
-    present = roles_at(sources, settings.role_sync_source, settings.role_sync_claim)
+    found = value_at(sources.get(settings.role_sync_source, {}), settings.role_sync_claim)
+    if found is UNKNOWN:
+        return None
+    present = _roles(found)
     return next((role for role in settings.role_sync_priority if role in present), settings.role_sync_fallback or None)
-
-
-def roles_at(sources: Sources, kind: str, path: str) -> set[str]:
-    """The roles at a dotted path: a list, or a text split at blanks and commas; exact elements."""
-    return _roles(value_at(sources.get(kind, {}), path))
 
 
 def value_at(claims: Mapping[str, Any], path: str) -> object:
@@ -71,6 +76,7 @@ def value_at(claims: Mapping[str, Any], path: str) -> object:
 
 
 def _roles(value: object) -> set[str]:
+    """A list, or a text split at blanks and commas; exact elements."""
     if isinstance(value, str):
         return set(filter(None, re.split(r"[\s,]+", value)))
     return {role for role in value if isinstance(role, str)} if isinstance(value, list) else set()

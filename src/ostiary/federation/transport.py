@@ -33,7 +33,11 @@ Result = TypeVar("Result")
 class Transport:
     """A provider's line. Whatever goes wrong is a FederationRefused with a private reason; nothing sent is ever in it."""
 
-    def __init__(self, timeout: timedelta, *, proxy: str = "", allow_http: bool = False, agent: str = "") -> None:
+    def __init__(
+        self, timeout: timedelta, *, proxy: str = "", authorities: str = "", allow_http: bool = False, agent: str = ""
+    ) -> None:
+        """`authorities` is a file with CAs that count beside those that the system knows."""
+        self._authorities = authorities
         self._seconds = timeout.total_seconds()
         self._proxy = proxy or None
         self._allow_http = allow_http
@@ -59,31 +63,37 @@ class Transport:
         headers = {"authorization": _basic(*basic)} if basic else {}
         return await self._ask("POST", url, form, headers)
 
+    async def post_json(self, url: str, value: object, bearer: str) -> Any:  # noqa: ANN401
+        """The JSON that a JSON text is answered with."""
+        headers = {"authorization": f"Bearer {bearer}", "content-type": "application/json"}
+        return await self._ask("POST", url, msgspec.json.encode(value), headers)
+
     async def close(self) -> None:
         """Let go of connections."""
         if self._client is not None:
             await self._client.aclose()
 
-    async def _ask(self, method: str, url: str, form: Mapping[str, str] | None, headers: Mapping[str, str]) -> Any:  # noqa: ANN401
+    async def _ask(self, method: str, url: str, body: Mapping[str, str] | bytes | None, headers: Mapping[str, str]) -> Any:  # noqa: ANN401
         if not is_safe_url(url, allow_http=self._allow_http):
             raise FederationRefused("provider_without_tls")
         headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": self._agent, **headers}
         try:
             async with self.deadline():
-                status, body = await self._exchange(method, url, form, headers)
+                status, answer = await self._exchange(method, url, body, headers)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise FederationRefused("provider_unreachable") from error
         if status != OK:
-            raise FederationRefused(GRANT_DEAD if _says_dead(status, body) else f"provider_status_{status}")
+            raise FederationRefused(GRANT_DEAD if _says_dead(status, answer) else f"provider_status_{status}")
         try:
-            return msgspec.json.decode(body)
+            return msgspec.json.decode(answer)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise FederationRefused("provider_speaks_no_json") from error
 
     async def _exchange(
-        self, method: str, url: str, form: Mapping[str, str] | None, headers: Mapping[str, str]
+        self, method: str, url: str, body: Mapping[str, str] | bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
-        async with self._line().stream(method, url, data=form, headers=headers) as response:
+        content = {"content": body} if isinstance(body, bytes) else {"data": body}
+        async with self._line().stream(method, url, headers=headers, **content) as response:
             parts: list[bytes] = []
             size = 0
             async for part in response.aiter_raw():
@@ -97,7 +107,7 @@ class Transport:
     def _line(self) -> httpx.AsyncClient:
         if self._client is None:
             self._client = httpx.AsyncClient(
-                verify=_certificates(),
+                verify=_certificates(self._authorities),
                 proxy=self._proxy,
                 trust_env=False,
                 follow_redirects=False,
@@ -141,6 +151,9 @@ def _basic(name: str, password: str) -> str:
     return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
-@lru_cache(maxsize=1)
-def _certificates() -> ssl.SSLContext:
-    return ssl.create_default_context()
+@lru_cache(maxsize=2)
+def _certificates(authorities: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if authorities:
+        context.load_verify_locations(authorities)
+    return context

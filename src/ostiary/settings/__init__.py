@@ -184,6 +184,7 @@ class Settings(BaseModel):
             self._storage_complaints(),
             self._mail_complaints(),
             self._session_complaints(),
+            self.federation.complaints(),
             self.openid.complaints(),
             self.saml.complaints(),
             self.directory.complaints(),

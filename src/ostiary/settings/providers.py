@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -26,6 +27,9 @@ class Federation(Group):
 
     title = "Sign-in elsewhere"
     proxy: str = setting("", "PROXY", about="an HTTP proxy through which providers are asked")
+    authorities: str = setting(
+        "", "OSTIARY_FEDERATION_CA_PATH", about="file with CAs (PEM) that count for providers beside those of the system"
+    )
     timeout: Seconds = setting(
         timedelta(seconds=9),
         "OSTIARY_FEDERATION_TIMEOUT",
@@ -41,6 +45,11 @@ class Federation(Group):
         "OSTIARY_GRAPH_SCOPES",
         about="comma list of scopes that /api/auth/graph-token may be asked for",
     )
+
+    def complaints(self) -> Iterator[str]:
+        """What cannot work."""
+        if self.authorities and not Path(self.authorities).is_file():
+            yield "OSTIARY_FEDERATION_CA_PATH is not a file that can be read. Give the path of certificates (PEM)"
 
 
 class Google(Group):
@@ -158,6 +167,16 @@ class OpenID(Group):
     role_sync_claim: str = setting("", "OPENID_ROLE_SYNC_CLAIM", about="dotted path of the claim with the roles")
     role_sync_priority: Names = setting((), "OPENID_ROLE_SYNC_ROLE_PRIORITY", about="comma list of roles, the first found wins")
     role_sync_fallback: str = setting("", "OPENID_ROLE_SYNC_FALLBACK_ROLE", about="the role when none is found")
+    role_sync_api: Flag = setting(
+        False,
+        "OPENID_ROLE_SYNC_API_ENABLED",
+        about="true sets it at every request with one of the provider's tokens too, not at sign-ins alone",
+    )
+    graph_url: Origin = setting(
+        "https://graph.microsoft.com",
+        "OSTIARY_OPENID_GRAPH_URL",
+        about="Microsoft Graph, asked for groups that are too many for a token; other national clouds have their own",
+    )
     clock_tolerance: Seconds = setting(
         MOST_CLOCK_TOLERANCE, "OPENID_CLOCK_TOLERANCE", about="seconds that clocks may differ; more than 60 counts as 60"
     )
@@ -209,6 +228,10 @@ class OpenID(Group):
             found.append("OPENID_REQUIRED_ROLE needs OPENID_REQUIRED_ROLE_PARAMETER_PATH and OPENID_REQUIRED_ROLE_TOKEN_KIND")
         if self.admin_role and not (self.admin_role_path and self.admin_role_kind):
             found.append("OPENID_ADMIN_ROLE needs OPENID_ADMIN_ROLE_PARAMETER_PATH and OPENID_ADMIN_ROLE_TOKEN_KIND")
+        if self.role_sync_api and not self.role_sync:
+            found.append("OPENID_ROLE_SYNC_API_ENABLED needs OPENID_ROLE_SYNC_ENABLED=true")
+        if not is_safe_url(self.graph_url):
+            found.append("OSTIARY_OPENID_GRAPH_URL must begin with https://: a person's token is sent there")
         if self.role_sync and not self.role_sync_claim:
             found.append("OPENID_ROLE_SYNC_ENABLED needs OPENID_ROLE_SYNC_CLAIM: the claim with the roles")
         if "ADMIN" in {role.upper() for role in (*self.role_sync_priority, self.role_sync_fallback)}:

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from starlette.responses import Response
 
 from ostiary.dialects.librechat import schemas, tokens
 from ostiary.dialects.librechat.errors import OpenIDRefreshRefused, RefreshMalformed
-from ostiary.federation import renewal
+from ostiary.federation import overage, renewal, roles
 from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.transport import GRANT_DEAD
 from ostiary.http.calls import Call, Header, json_response, text_response
-from ostiary.identity import audit, provider_sessions, sessions, throttle
+from ostiary.identity import accounts, audit, provider_sessions, sessions, throttle
 from ostiary.identity.context import MICROSECONDS, Context, micros
 from ostiary.identity.provider_sessions import Grant, ProviderSession
 from ostiary.identity.refusals import FederationRefused, RefreshReused, SessionGone
@@ -52,8 +53,26 @@ async def principal(call: Call, ctx: Context) -> Principal | None:
     row = await provider_sessions.of_session(ctx, family.session_id)
     if found is None or row is None or row.dead_at is not None or found.account.id != family.account_id:
         return None
-    claims = await _claims(_provider(call, row), token)
-    return found if (claims.get("iss"), claims.get("sub")) == (row.issuer, row.subject) else None
+    provider = _provider(call, row)
+    claims = await _claims(provider, token)
+    if provider is None or (claims.get("iss"), claims.get("sub")) != (row.issuer, row.subject):
+        return None
+    kind = "id" if token == provider_sessions.grant_of(ctx, row).id_token else "access"
+    return await _with_role(ctx, provider, found, kind, claims)
+
+
+async def _with_role(ctx: Context, provider: OpenIDProvider, who: Principal, kind: str, claims: Mapping[str, Any]) -> Principal:
+    """The principal with the role that the bearer gives (OPENID_ROLE_SYNC_API_ENABLED); administrators stay what they are."""
+    settings, account = provider.settings, who.account
+    if not settings.role_sync_api or settings.role_sync_source != kind or account.role == accounts.ADMIN:
+        return who
+    is_left_out = settings.role_sync_claim == overage.CLAIM and overage.is_over(claims)
+    role = None if is_left_out else roles.synchronized(settings, {kind: claims})
+    if account.provider != provider.name or role is None or role == account.role:
+        return who
+    await accounts.change(ctx, account.id, "role", role)
+    await audit.record(ctx, audit.Event.ROLE_CHANGED, account.id, provider.name, role=role)
+    return msgspec.structs.replace(who, account=msgspec.structs.replace(account, role=role))
 
 
 def is_reusable(call: Call, provider: str, grant: Grant | None) -> bool:
