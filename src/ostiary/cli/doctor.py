@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,12 +22,14 @@ from sqlalchemy import BigInteger, cast, func, select
 from ostiary.app import GENERATED, now
 from ostiary.cli.config import without_password
 from ostiary.cli.desk import Desk, explained, is_still_to_be_made, open_desk
+from ostiary.cli.elsewhere import arrived, asked, asked_directory, refused_since, why_refused
 from ostiary.cli.output import Answer, TroubleError, answering, spoken
 from ostiary.crypto.hashing import HAS_LANES
 from ostiary.federation.ldap import LdapDirectory
-from ostiary.identity import accounts, audit
+from ostiary.federation.providers import build_federation
+from ostiary.identity import accounts, arrivals, audit
+from ostiary.identity.arrivals import Seen
 from ostiary.identity.context import Context
-from ostiary.identity.refusals import DirectoryRefused, DirectoryUnavailable
 from ostiary.mail import outbox
 from ostiary.mail.smtp import DeliveryError, SMTPTransport
 from ostiary.observability.logging import set_up
@@ -56,7 +58,7 @@ class Finding:
 @click.command("doctor")
 @answering
 def doctor() -> Answer:
-    """Look at settings, secrets, proxies, cookies, database, clock, mail server, Redis and directory.
+    """Look at settings, secrets, proxies, cookies, database, clock, mail server, Redis, directory and providers.
 
     The exit code is 1 when something is wrong; a warning alone leaves it 0.
     """
@@ -77,9 +79,11 @@ async def _examine() -> list[Finding]:
     found = [Finding("settings", "ok", "they can be used.")]
     found += [Finding("settings", "warning", f"{warning}.") for warning in settings.warnings()]
     found += [*_secrets(settings), *_proxies(settings), *_cookies(settings), _hashing()]
-    found += [finding async for finding in _database(settings)]
+    seen: dict[str, Seen] = {}
+    found += [finding async for finding in _database(settings, seen)]
     found += [await _mail(settings), *[finding async for finding in _redis(settings)]]
-    return [*found, *[finding async for finding in _directory(settings)]]
+    found += [finding async for finding in _directory(settings, seen)]
+    return [*found, *[finding async for finding in _providers(settings, seen)]]
 
 
 def _hashing() -> Finding:
@@ -188,8 +192,8 @@ def _scheme_and_host(url: str) -> tuple[str, str]:
     return parts.scheme, parts.hostname or ""
 
 
-async def _database(settings: Settings) -> AsyncIterator[Finding]:
-    """There, at this version, on the same time, with an administrator, and with no mail given up."""
+async def _database(settings: Settings, seen: dict[str, Seen]) -> AsyncIterator[Finding]:
+    """There, at this version, on the same time, with an administrator, and with no mail given up. Fills in who was seen."""
     url = settings.database_url
     if is_still_to_be_made(settings):
         yield Finding("database", "ok", f"{url} will be made at the first start.")
@@ -211,6 +215,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
             there = await _time_there(desk, ctx)
             newest = await audit.latest(ctx, most=1)
             has_admin = await accounts.has_admin(ctx)
+            seen.update(await arrivals.seen(ctx))
             given_up = sum(row.status == "abandoned" for row in await outbox.listed(ctx.db, 1000))
     except TroubleError as error:
         yield Finding("database", "problem", error.message)
@@ -258,6 +263,30 @@ async def _mail(settings: Settings) -> Finding:
     return Finding("mail", "ok", f"{settings.mail.host} answers on port {transport.port}. ostiary mail test sends one.")
 
 
+async def _providers(settings: Settings, seen: Mapping[str, Seen]) -> AsyncIterator[Finding]:
+    """Each answers; which claims its latest sign-in brought; and why nobody came in since, if so."""
+    federation = build_federation(settings, now)
+    try:
+        for name, provider in federation.redirect.items():
+            _, trouble = await asked(settings, provider)
+            if trouble:
+                yield Finding(name, "problem", f"{trouble}. ostiary federation test {name} tells more.")
+            else:
+                yield _way_in(name, seen.get(name, Seen()))
+    finally:
+        await federation.close()
+
+
+def _way_in(name: str, seen: Seen) -> Finding:
+    if not (refused := refused_since(seen)):
+        return Finding(name, "ok", f"it answers; {arrived(seen)}.")
+    (at, why), many = refused[0], len(refused)
+    text = (
+        f"it answers, and nobody came in since it brought {many} who were refused, the last at {spoken(at)}: {why_refused(why)}"
+    )
+    return Finding(name, "warning", f"{text}; {arrived(seen)}.")
+
+
 async def _redis(settings: Settings) -> AsyncIterator[Finding]:
     url = settings.storage.redis_url
     if not url:
@@ -275,22 +304,17 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
         await redis.aclose()
 
 
-async def _directory(settings: Settings) -> AsyncIterator[Finding]:
+async def _directory(settings: Settings, seen: Mapping[str, Seen]) -> AsyncIterator[Finding]:
     if not settings.directory.is_configured:
         return
     url = settings.directory.url
     directory = LdapDirectory(settings.directory)
     try:
-        await directory.check(now())
-    except DirectoryRefused:
-        yield Finding(
-            "directory", "problem", f"{url} answers and has no {settings.directory.search_base}. See LDAP_USER_SEARCH_BASE."
-        )
-    except DirectoryUnavailable as refusal:
-        yield Finding(
-            "directory", "problem", f"{url} cannot be used: {refusal.reason}. See LDAP_URL and docs/sign-in-methods.md."
-        )
-    else:
-        yield Finding("directory", "ok", f"{url} answers, and local passwords do not count.")
+        trouble = await asked_directory(directory, now())
     finally:
         await directory.close()
+    if trouble:
+        yield Finding("directory", "problem", f"{url}: {trouble} and docs/sign-in-methods/ldap.md.")
+    else:
+        told = arrived(seen.get(directory.name, Seen()))
+        yield Finding("directory", "ok", f"{url} answers, and local passwords do not count; {told}.")

@@ -149,7 +149,7 @@ class LdapDirectory:
     def _assertion(self, entry: Entry, groups: set[str]) -> Assertion:
         settings = self._settings
         if settings.permitted and groups.isdisjoint(map(same_name, settings.permitted)):
-            raise GroupRefused("no_permitted_group")
+            raise GroupRefused("no_permitted_group", entry.values)
         subject = _first(entry, settings.id_attribute, *(() if settings.id_attribute else ("uid", "sAMAccountName", "mail")))
         if not subject:
             raise DirectoryRefused("no_stable_id")
@@ -166,7 +166,7 @@ class LdapDirectory:
             username=username[:MOST_TEXT],
             role=self._role(groups),
             amr=("pwd",),
-            claims={"dn": entry.dn, "groups": sorted(groups)},
+            claims={**{name: _texts(entry, name) for name in entry.values}, "dn": entry.dn, "groups": sorted(groups)},
         )
 
     def _role(self, groups: set[str]) -> str | None:

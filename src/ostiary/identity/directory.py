@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from ostiary.identity import accounts, audit, federated, throttle
+from ostiary.identity import accounts, arrivals, audit, federated, throttle
 from ostiary.identity.context import Context
 from ostiary.identity.credentials import FEDERATED
 from ostiary.identity.federated import Directory
@@ -34,7 +34,8 @@ async def sign_in(
             await throttle.never_mind(ctx, counted)
         why = refusal.code if isinstance(refusal, DirectoryUnavailable) else refusal.reason or refusal.code
         account_id = candidate.account.id if candidate is not None else None
-        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, account_id, why, method=directory.name)
+        arrived = {arrivals.CLAIMS: arrivals.names_of(refusal.claims)} if isinstance(refusal, GroupRefused) else {}
+        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, account_id, why, method=directory.name, **arrived)
         raise
     await throttle.succeeded(ctx, counted)
     return await federated.enter(ctx, assertion, ticket, may_create=True, first_is_admin=assertion.role is None)

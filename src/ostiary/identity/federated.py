@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
-from ostiary.identity import accounts, audit, credentials, links, policy, sign_in
+from ostiary.identity import accounts, arrivals, audit, credentials, links, policy, sign_in
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.credentials import FEDERATED, Credential
@@ -114,12 +114,12 @@ async def enter(
         await _spend(ctx, assertion)
         account = await _found_or_made(ctx, assertion, may_create=may_create, first_is_admin=first_is_admin)
     except Refusal as refusal:
-        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, None, refusal.reason or refusal.code, method=assertion.provider)
+        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, None, refusal.reason or refusal.code, **arrivals.detail(assertion))
         raise
     candidate = await accounts.candidate_by_id(ctx, account.id, FEDERATED)
     if candidate is None:
         raise FederationRefused("changed_meanwhile")
-    return await sign_in.admit(ctx, Verified(candidate, assertion.amr), ticket)
+    return await sign_in.admit(ctx, Verified(candidate, assertion.amr, detail=arrivals.detail(assertion)), ticket)
 
 
 async def link(ctx: Context, who: Principal, assertion: Assertion) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ostiary.identity.accounts import Candidate
@@ -18,6 +19,8 @@ class Verified:
     renewed_config: str | None = None
     """The same credential stored better, if it should be."""
     handshake_epoch: int | None = None
+    detail: Mapping[str, str] = field(default_factory=dict)
+    """What the audit should say of it besides: never a value that is secret."""
 
 
 class Proof(Protocol):

@@ -6,6 +6,7 @@ A refusal commits what its use case wrote: traces, counters, revocations (`conte
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from ostiary.limits.store import Taken
@@ -31,6 +32,11 @@ class FederationRefused(Refusal):
     """A sign-in elsewhere does not lead in here: not proved, not matched, or not allowed."""
 
     code = "federation_refused"
+
+    def __init__(self, reason: str = "", claims: Iterable[str] = ()) -> None:
+        """`claims` are the names of those that had arrived by then, for the audit."""
+        super().__init__(reason)
+        self.claims = tuple(claims)
 
 
 class DirectoryRefused(ProofRefused):

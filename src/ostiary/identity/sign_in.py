@@ -5,7 +5,9 @@ Whatever the way, bans, policy, the verified address and the factors owed are lo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
@@ -27,6 +29,8 @@ from ostiary.identity.refusals import (
     Refusal,
 )
 from ostiary.identity.sessions import Session, SessionRequest
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +90,16 @@ async def admit(ctx: Context, verified: Verified, ticket: Ticket) -> SignedIn | 
     try:
         _check_policy(ctx, candidate)
     except Refusal as refusal:
-        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, account.id, refusal.code)
+        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, account.id, refusal.code, **verified.detail)
         raise
     if verified.renewed_config is not None and candidate.credential_id is not None:
         await credentials.renew(ctx, candidate.credential_id, candidate.config or "", verified.renewed_config)
     request = msgspec.structs.replace(ticket.session, handshake_epoch=verified.handshake_epoch)
     if account.has_factor:
         await challenges.open_challenge(ctx, account, ticket.challenge_hash, verified.amr, request)
-        await audit.record(ctx, audit.Event.FACTOR_ASKED, account.id)
+        await audit.record(ctx, audit.Event.FACTOR_ASKED, account.id, **verified.detail)
         return FactorRequired(account)
-    return await _let_in(ctx, candidate, request, verified.amr, ticket.end_link)
+    return await _let_in(ctx, candidate, request, verified.amr, ticket.end_link, verified.detail)
 
 
 async def answer(ctx: Context, challenge_hash: TokenHash, proof: FactorProof, end_link: LinkStyle | None = None) -> SignedIn:
@@ -135,12 +139,17 @@ def _check_policy(ctx: Context, candidate: Candidate) -> None:
 
 
 async def _let_in(
-    ctx: Context, candidate: Candidate, request: SessionRequest, amr: tuple[str, ...], end_link: LinkStyle | None
+    ctx: Context,
+    candidate: Candidate,
+    request: SessionRequest,
+    amr: tuple[str, ...],
+    end_link: LinkStyle | None,
+    detail: Mapping[str, str] = NOTHING,
 ) -> SignedIn:
     account, live = candidate.account, candidate.live_sessions
     is_told = ctx.settings.mail.new_sign_in and await _is_news(ctx, candidate, request)
     session = await sessions.open_session(ctx, account, request, amr, live=live)
-    await audit.record(ctx, audit.Event.SIGNED_IN, account.id, amr=" ".join(amr), session=session.id)
+    await audit.record(ctx, audit.Event.SIGNED_IN, account.id, amr=" ".join(amr), session=session.id, **detail)
     if is_told:
         link = await session_links.issue(ctx, end_link, account, session) if end_link else ""
         agent = ctx.client.user_agent[:120]

@@ -18,7 +18,7 @@ from ostiary.federation.flows import Flow, new_flow
 from ostiary.federation.providers import RedirectProvider, callback_url
 from ostiary.federation.saml import UNSOLICITED, SamlProvider
 from ostiary.http.calls import Call, Header, MalformedBodyError, raw_response, redirect
-from ostiary.identity import asks, audit, bans, devices, federated, notices, provider_sessions, sessions, throttle
+from ostiary.identity import arrivals, asks, audit, bans, devices, federated, notices, provider_sessions, sessions, throttle
 from ostiary.identity.challenges import LIFE as CHALLENGE_LIFE
 from ostiary.identity.context import Context
 from ostiary.identity.federated import Assertion
@@ -225,7 +225,8 @@ async def _link(call: Call, flow: Flow, assertion: Assertion) -> None:
 
 async def _note(call: Call, name: str, refusal: FederationRefused) -> None:
     async with call.begin() as ctx:
-        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, None, refusal.reason, method=name[:32])
+        arrived = {arrivals.CLAIMS: arrivals.names_of(refusal.claims)} if refusal.claims else {}
+        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, None, refusal.reason, method=name[:32], **arrived)
 
 
 def _session_cookies(call: Call, ctx: Context, outcome: SignedIn, assertion: Assertion) -> list[Header]:
