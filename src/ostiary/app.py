@@ -36,6 +36,7 @@ from ostiary.observability.metrics import Metrics
 from ostiary.settings import Secrets, Settings, SettingsError
 from ostiary.storage.database import open_database
 from ostiary.storage.migrate import migrate
+from ostiary.web import Pages
 
 GENERATED = ("JWT_SECRET", "JWT_REFRESH_SECRET", "CREDS_KEY", "OSTIARY_ROOT_KEY")
 
@@ -163,15 +164,16 @@ class Application:
 
 
 def front_desk(services: Services) -> FrontDesk:
-    """The wires, mounted."""
+    """The wires and the pages, mounted."""
     dialects = services.settings.server.dialects
     password_wire: Wire | None = LibreChat(tuple(services.settings.openid_others)) if "librechat" in dialects else None
     key_wire: Wire | None = LibrePass() if "librepass" in dialects else None
+    pages = Pages(services.settings) if services.settings.page_origins else None
     operations = Operations([wire for wire in (password_wire, key_wire) if wire is not None])
-    for wire in (password_wire, key_wire):
+    for wire in (pages, password_wire, key_wire):
         if wire is not None:
             services.answers.update(wire.answers)
-    return FrontDesk(services, operations, password_wire, key_wire)
+    return FrontDesk(services, operations, password_wire, key_wire, pages)
 
 
 def documented() -> dict[str, Any]:

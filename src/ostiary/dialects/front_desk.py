@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ostiary.dialects.guard import Fault, Guard
 from ostiary.http.calls import AddressReader, Call, Header, MalformedBodyError, json_response, raw_response
+from ostiary.http.cookies import DEVICE_COOKIE
 from ostiary.http.wire import Wire
 from ostiary.identity.context import Client, Services
 from ostiary.observability.logging import log, request_id
@@ -27,13 +28,12 @@ VAULT_PATHS = ("/api/cipher", "/api/collection", "/api/user/email", "/api/user/p
 SAML_PATHS = frozenset({"/oauth/saml/callback", "/api/admin/oauth/saml/callback"})
 MAX_SAML_BODY = 512 * 1024
 """256 KB of XML (`federation.saml_xml.MAX_BYTES`) in Base64, in a form: groups by the hundred stand in such answers."""
-DEVICE_COOKIE = "ostiary_device"
 TRANSPORT = "ostiary.transport"
 """Where a server may leave the connection in the scope: whoever has hung up is not hashed for."""
 MEETING_PATHS = frozenset({"/api/auth/register", "/api/user/delete"})
 _TOO_SLOW = Fault(408, "The body took too long", "body_too_slow")
-_NOTHING_LOADS: list[Header] = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'")]
-"""For answers that are not pages; a page brings its own."""
+_NOTHING_LOADS: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
+"""For answers that are not pages; a page brings its own, and may say better what the shared headers say."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = frozenset({*_WITH_BODY, "GET", "HEAD", "OPTIONS"})
 
@@ -53,10 +53,15 @@ class _GoneError(Exception):
 class FrontDesk:
     """Hands each request to a wire. `password_wire` is the default; `key_wire` answers what looks like its own."""
 
-    def __init__(self, services: Services, operations: Wire, password_wire: Wire | None, key_wire: Wire | None) -> None:
+    def __init__(
+        self, services: Services, operations: Wire, password_wire: Wire | None, key_wire: Wire | None, pages: Wire | None = None
+    ) -> None:
         settings = services.settings
         self._services = services
         self._operations = operations
+        self._pages = pages
+        self._outside = dict.fromkeys(pages.paths if pages else (), pages) | dict.fromkeys(operations.paths, operations)
+        """Paths that are no wire's."""
         self._password_wire = password_wire
         self._key_wire = key_wire
         self._address = AddressReader(settings)
@@ -97,8 +102,12 @@ class FrontDesk:
         async def send_shared(message: Message) -> None:
             if message["type"] == "http.response.start":
                 own = message["headers"]
-                policy = [] if any(name == b"content-security-policy" for name, _ in own) else _NOTHING_LOADS
-                message = {**message, "headers": [*own, *call.extra_headers, *shared, *policy]}
+                if any(name == b"content-security-policy" for name, _ in own):
+                    named = {name for name, _ in own}
+                    added = [header for header in shared if header[0] not in named]
+                else:
+                    added = [*shared, _NOTHING_LOADS]
+                message = {**message, "headers": [*own, *call.extra_headers, *added]}
             await send(message)
 
         try:
@@ -171,15 +180,22 @@ class FrontDesk:
         return served(self._password_wire), served(self._key_wire)
 
     def _by_path(self, call: Call) -> Wire:
-        if call.path in self._operations.paths:
-            return self._operations
+        outside = self._outside.get(call.path)
+        if outside is not None and (outside is not self._pages or self._has_pages(call)):
+            return outside
         password_wire, key_wire = self._wires_at(call)
         if password_wire is None or key_wire is None:
             return password_wire or key_wire or self._operations
         in_password, in_key = password_wire.knows(call.path), key_wire.knows(call.path)
         if in_password != in_key:
             return password_wire if in_password else key_wire
+        if not in_password and self._pages is not None and _is_for_a_person(call) and self._has_pages(call):
+            return self._pages
         return key_wire if _looks_like_key(call) else password_wire
+
+    def _has_pages(self, call: Call) -> bool:
+        """Whether the name that the request came by is not one that a wire has to itself."""
+        return not self._hosts or _host(call) not in self._hosts
 
     def _by_contents(self, call: Call, password_wire: Wire, key_wire: Wire) -> Wire:
         if _has_key_bearer(call):
@@ -238,6 +254,11 @@ def _never() -> bool:
 
 def _host(call: Call) -> str:
     return (call.header(b"host") or "").partition(":")[0].lower()
+
+
+def _is_for_a_person(call: Call) -> bool:
+    """Whether a browser asks for something to show: not a path of an API, and a page is welcome."""
+    return not call.path.startswith(("/api/", "/oauth/")) and "text/html" in (call.header(b"accept") or "")
 
 
 def _has_key_bearer(call: Call) -> bool:

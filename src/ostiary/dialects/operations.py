@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 from html import escape
 from typing import Any
 
@@ -13,7 +12,7 @@ from starlette.responses import Response
 
 from ostiary import __version__
 from ostiary.crypto.hashing import HashingPool, Width
-from ostiary.http.calls import Call, json_response, raw_response, text_response
+from ostiary.http.calls import Call, is_direct_loopback, json_response, raw_response, text_response
 from ostiary.http.wire import Wire
 from ostiary.identity.refusals import Refusal
 from ostiary.observability.metrics import Metrics
@@ -59,7 +58,7 @@ class Operations(Wire):
         token = call.settings.server.metrics_token.get_secret_value()
         presented = (call.bearer() or "").encode()
         # The address is judged after proxies: behind one, everybody's peer is loopback.
-        may = hmac.compare_digest(presented, token.encode()) if token else _is_direct_loopback(call)
+        may = hmac.compare_digest(presented, token.encode()) if token else is_direct_loopback(call)
         if not may:
             return json_response({"message": "Metrics need OSTIARY_METRICS_TOKEN, or a request from this machine"}, 403)
         _read_hasher(call.services.metrics, call.services.hasher)
@@ -129,15 +128,6 @@ async def dependencies(call: Call) -> dict[str, dict[str, Any]]:
     services = call.services
     found = await asyncio.gather(asked("database", services.database.ping()), asked("limits", services.limits.ping()))
     return dict(found)
-
-
-def _is_direct_loopback(call: Call) -> bool:
-    forwarded = any(name in (b"x-forwarded-for", b"forwarded") for name, _ in call.scope["headers"])
-    peer = call.scope["client"][0] if call.scope.get("client") else "127.0.0.1"
-    try:
-        return ipaddress.ip_address(peer).is_loopback and not forwarded
-    except ValueError:
-        return False
 
 
 def _merged(documents: list[dict[str, Any]]) -> dict[str, Any]:

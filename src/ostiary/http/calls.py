@@ -16,6 +16,7 @@ from ostiary.settings import Settings
 
 Header = tuple[bytes, bytes]
 JSON = b"application/json; charset=utf-8"
+_LIMIT_NAMES = frozenset({b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset", b"retry-after"})
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 
@@ -97,7 +98,8 @@ class Call:
     def show_limit(self, taken: Taken | None) -> None:
         """Put the limit's headers into the answer; a later limit's take the place of an earlier one's."""
         if taken is not None:
-            self.extra_headers = limit_headers(taken)
+            kept = [header for header in self.extra_headers if header[0] not in _LIMIT_NAMES]
+            self.extra_headers = [*kept, *limit_headers(taken)]
 
 
 def limit_headers(taken: Taken) -> list[Header]:
@@ -135,6 +137,16 @@ def raw_response(body: bytes, media_type: bytes | None, status: int = 200, heade
     if media_type is not None:
         response.raw_headers.append((b"content-type", media_type))
     return response
+
+
+def is_direct_loopback(call: Call) -> bool:
+    """Whether this machine asks, and nobody through it: behind a proxy, everybody's peer is loopback."""
+    forwarded = any(name in (b"x-forwarded-for", b"forwarded") for name, _ in call.scope["headers"])
+    peer = call.scope["client"][0] if call.scope.get("client") else "127.0.0.1"
+    try:
+        return ipaddress.ip_address(peer).is_loopback and not forwarded
+    except ValueError:
+        return False
 
 
 class AddressReader:

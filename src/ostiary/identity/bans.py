@@ -50,8 +50,9 @@ _sweep = Statement(delete(bans).where(bans.c.expires_at < bindparam("before")))
 
 async def check_address(ctx: Context) -> None:
     """Raises Banned when the client's address is shut out."""
-    if await ctx.db.one(_find, kind=ADDRESS, subject=network(ctx.client.address), now=ctx.now) is not None:
-        raise Banned("address")
+    ban = await of(ctx, ADDRESS, network(ctx.client.address))
+    if ban is not None:
+        raise Banned("address", ban.expires_at)
 
 
 async def add(ctx: Context, kind: str, subject: str, reason: str, expires_at: int | None) -> Ban:

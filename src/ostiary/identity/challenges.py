@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from ostiary.crypto.tokens import TokenHash
 from ostiary.identity.accounts import Account
-from ostiary.identity.context import Context, new_id
+from ostiary.identity.context import Client, Context, Services, new_id
 from ostiary.identity.sessions import SessionRequest
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import challenges
@@ -50,6 +50,11 @@ _fail = Statement(
     update(challenges).where(challenges.c.id == bindparam("b_id")).values(failures=challenges.c.failures + 1),
 )
 _sweep = Statement(delete(challenges).where(challenges.c.expires_at < bindparam("before")))
+
+
+def browser_hash(services: Services, client: Client, secret: str) -> TokenHash:
+    """What a browser's challenge is found by: its secret answers for the browser that began it, and no other."""
+    return services.digester.digest("challenge", f"{secret}\0{client.user_agent}")
 
 
 async def open_challenge(

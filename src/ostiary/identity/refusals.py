@@ -76,9 +76,13 @@ class AddressUnverified(Refusal):
 
 
 class Banned(Refusal):
-    """Shut out by decision."""
+    """Shut out by decision, until then (microseconds) or for good; only an address's ban says."""
 
     code = "banned"
+
+    def __init__(self, reason: str = "", until: int | None = None) -> None:
+        super().__init__(reason)
+        self.until = until
 
 
 class Throttled(Refusal):

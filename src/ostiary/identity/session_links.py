@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
+from ostiary.crypto.tokens import random_hex
 from ostiary.identity import audit, links, sessions
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
@@ -14,6 +16,15 @@ from ostiary.identity.refusals import LinkRefused
 from ostiary.identity.sessions import Session
 
 PURPOSE = "end_session"
+PAGE_STYLE = LinkStyle(
+    purpose=PURPOSE,
+    life=timedelta(days=30),
+    new_token=random_hex,
+    url=lambda settings, account_id, _email, token: (
+        f"{settings.server.public_client_url}/end-session?user={account_id}&code={token}"
+    ),
+)
+"""Of those who signed in at our own pages."""
 
 
 async def issue(ctx: Context, style: LinkStyle, account: Account, session: Session) -> str:

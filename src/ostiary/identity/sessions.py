@@ -60,7 +60,10 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class SessionRequest(msgspec.Struct, frozen=True):
-    """What kind of session a sign-in wants. `token_hash` and `handshake_epoch` are a key session's."""
+    """What kind of session a sign-in wants. `token_hash` is its key's, or what a browser shows our pages (`page_hash`).
+
+    `handshake_epoch` is a key session's.
+    """
 
     kind: Literal["browser", "key"]
     token_hash: TokenHash | None = None
@@ -99,7 +102,12 @@ def _live(*where: object) -> Query[Principal]:
 
 
 _by_id = _live(_sessions.c.id == bindparam("id"), _sessions.c.kind == BROWSER)
-_by_token = _live(_sessions.c.token_hash == bindparam("token_hash"), _sessions.c.last_used_at > bindparam("idle_since"))
+_by_token = _live(
+    _sessions.c.token_hash == bindparam("token_hash"),
+    _sessions.c.kind == KEY,
+    _sessions.c.last_used_at > bindparam("idle_since"),
+)
+_by_page_token = _live(_sessions.c.token_hash == bindparam("token_hash"), _sessions.c.kind == BROWSER)
 _of_account = Query(
     Session,
     select(_sessions)
@@ -225,6 +233,15 @@ async def by_id(ctx: Context, session_id: str) -> Principal | None:
 async def by_token(ctx: Context, token_hash: TokenHash) -> Principal | None:
     """The live key session with this key; its use is noted now and then."""
     principal = await ctx.db.one(_by_token, token_hash=token_hash, now=ctx.now, idle_since=_idle_since(ctx))
+    return await _touched(ctx, principal)
+
+
+async def by_page_token(ctx: Context, token_hash: TokenHash) -> Principal | None:
+    """The live browser session that shows our pages this token; its use is noted now and then."""
+    return await _touched(ctx, await ctx.db.one(_by_page_token, token_hash=token_hash, now=ctx.now))
+
+
+async def _touched(ctx: Context, principal: Principal | None) -> Principal | None:
     if principal is None:
         return None
     session = principal.session
@@ -251,6 +268,11 @@ async def addresses(ctx: Context, account_id: str) -> list[str]:
 def key_hash(services: Services, key: str) -> TokenHash:
     """What is stored of a session's key, whether it still waits for a factor or opens doors already."""
     return services.digester.digest("key", key)
+
+
+def page_hash(services: Services, token: str) -> TokenHash:
+    """What is stored of the token that a browser shows our pages: never one of a key, whatever its text."""
+    return services.digester.digest("page", token)
 
 
 def refresh_tag(services: Services, session_id: str, generation: int) -> str:

@@ -102,8 +102,17 @@ async def admit(ctx: Context, verified: Verified, ticket: Ticket) -> SignedIn | 
     return await _let_in(ctx, candidate, request, verified.amr, ticket.end_link, verified.detail)
 
 
-async def answer(ctx: Context, challenge_hash: TokenHash, proof: FactorProof, end_link: LinkStyle | None = None) -> SignedIn:
+async def answer(
+    ctx: Context,
+    challenge_hash: TokenHash,
+    proof: FactorProof,
+    end_link: LinkStyle | None = None,
+    *,
+    token_hash: TokenHash | None = None,
+) -> SignedIn:
     """Answer a challenge with a factor's code; the challenge ends with the first right answer.
+
+    With `token_hash` the session gets this token, and not the one that the first proof was given with.
 
     Raises ChallengeGone, CodeRefused, FactorLocked, Throttled, FactorAbsent, Banned.
     """
@@ -125,7 +134,7 @@ async def answer(ctx: Context, challenge_hash: TokenHash, proof: FactorProof, en
     if not await challenges.take(ctx, challenge):
         raise ChallengeGone
     request = msgspec.json.decode(challenge.config, type=SessionRequest)
-    request = msgspec.structs.replace(request, last_step=step)
+    request = msgspec.structs.replace(request, last_step=step, token_hash=token_hash or request.token_hash)
     if not step:
         await notices.send(ctx, "backup_code_used", account)
     return await _let_in(ctx, candidate, request, (*challenge.amr.split(), method, "mfa"), end_link)

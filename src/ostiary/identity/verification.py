@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from urllib.parse import quote
+
+from ostiary.crypto.tokens import random_hex
 from ostiary.identity import accounts, audit, links, notices
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
@@ -9,6 +13,15 @@ from ostiary.identity.links import LinkStyle
 from ostiary.identity.refusals import LinkRefused
 
 PURPOSE = "verification"
+STYLE = LinkStyle(
+    purpose=PURPOSE,
+    life=timedelta(minutes=15),
+    new_token=random_hex,
+    url=lambda settings, _account, email, token: (
+        f"{settings.server.public_client_url}/verify?token={token}&email={quote(email, safe='')}"
+    ),
+)
+"""A password account's."""
 
 
 async def send(ctx: Context, account: Account, style: LinkStyle, template: str) -> None:

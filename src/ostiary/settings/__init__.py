@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ostiary.settings import word_list
 from ostiary.settings.directory import Directory
+from ostiary.settings.pages import Pages
 from ostiary.settings.providers import (
     Apple,
     Discord,
@@ -58,6 +59,7 @@ __all__ = [
     "Limits",
     "Mail",
     "OpenID",
+    "Pages",
     "Passwords",
     "Policy",
     "Saml",
@@ -100,6 +102,7 @@ class Settings(BaseModel):
     sessions: Sessions
     policy: Policy
     limits: Limits
+    pages: Pages
     librepass: LibrePass
     federation: Federation
     google: Google
@@ -160,10 +163,20 @@ class Settings(BaseModel):
     @cached_property
     def browser_origins(self) -> frozenset[str]:
         """The origins whose pages may use cookies and read answers, exactly as browsers write them."""
+        return frozenset({*self._own_origins, *map(_origin, self.server.origins)})
+
+    @cached_property
+    def page_origins(self) -> frozenset[str]:
+        """The origins that our own pages are served under; none where DOMAIN_CLIENT is another's, who has pages of its own."""
+        ours = _origin(self.server.public_client_url) == _origin(self.server.public_server_url)
+        return self._own_origins if ours and self.pages.are_served else frozenset()
+
+    @cached_property
+    def _own_origins(self) -> frozenset[str]:
         own = {_origin(self.server.public_client_url), _origin(self.server.public_server_url)}
         if not self.server.client_url and self.server.host in LOOPBACK_HOSTS:
             own |= {f"http://{host}:{self.server.port}" for host in ("localhost", "127.0.0.1", "[::1]")}
-        return frozenset({*own, *map(_origin, self.server.origins)})
+        return frozenset(own)
 
     @cached_property
     def secure_cookies(self) -> bool:
@@ -187,6 +200,7 @@ class Settings(BaseModel):
             self.federation.complaints(),
             self.openid.complaints(),
             self.saml.complaints(),
+            self.pages.complaints(),
             self.directory.complaints(),
             *(openid.complaints(name.upper()) for name, openid in self.openid_others.items()),
         ):

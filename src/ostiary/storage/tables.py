@@ -119,6 +119,7 @@ sessions = Table(
     _account(),
     # `browser` (access and refresh tokens) or `key` (one opaque key).
     _text("kind"),
+    # `key`: the digest of the key; `browser`: of what the browser shows our pages, if it ever signed in for them.
     Column("token_hash", LargeBinary, nullable=True, unique=True),
     _text("amr"),
     Column("epoch", BigInteger, nullable=False),

@@ -50,7 +50,7 @@ class LibreChat(Wire):
     def answers(self) -> Mapping[str, Answer]:
         return {
             "reset": core_recovery.answer,
-            "verification": partial(verification.answer, style=auth.VERIFICATION, template="verification"),
+            "verification": partial(verification.answer, style=verification.STYLE, template="verification"),
         }
 
     def refused(self, call: Call, refusal: Refusal) -> Response:

@@ -11,10 +11,10 @@ import msgspec
 from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
-from ostiary.dialects.librechat import deps, federated_sessions, oauth, schemas, tokens
+from ostiary.dialects.librechat import deps, oauth, schemas, tokens
 from ostiary.dialects.librechat.auth import signed_in, ticket
 from ostiary.dialects.librechat.errors import AdminOnly, RefreshMalformed
-from ostiary.federation import renewal
+from ostiary.federation import renewal, vouched
 from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.transport import GRANT_DEAD
 from ostiary.http.calls import Call, MalformedBodyError, json_response, redirect
@@ -181,7 +181,7 @@ async def _refreshed(call: Call, provider: OpenIDProvider, token: str, user_id: 
         except FederationRefused as refusal:
             if refusal.reason == GRANT_DEAD:
                 async with call.begin() as ctx:
-                    await federated_sessions.forget(ctx, session_id)
+                    await vouched.forget(ctx, session_id)
                     await sessions.end(ctx, who.session)
             raise
     async with call.begin() as ctx:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
-from urllib.parse import quote
 
 from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
-from ostiary.dialects.librechat import deps, federated_sessions, reuse, schemas, tokens
+from ostiary.dialects.librechat import deps, reuse, schemas, tokens
 from ostiary.dialects.librechat.errors import BearerRefused, CredentialsMixed, RefreshMalformed
+from ostiary.federation import vouched
 from ostiary.http.calls import Call, json_response, text_response
 from ostiary.identity import (
     accounts,
     audit,
     bans,
+    challenges,
     credentials,
     devices,
     directory,
@@ -25,9 +25,9 @@ from ostiary.identity import (
     sessions,
     sign_in,
     throttle,
+    verification,
 )
 from ostiary.identity.context import Context
-from ostiary.identity.links import LinkStyle
 from ostiary.identity.methods import Verified
 from ostiary.identity.passwords import Password
 from ostiary.identity.provider_sessions import ProviderSession
@@ -37,15 +37,6 @@ from ostiary.identity.sign_in import FactorRequired, SignedIn, Ticket
 
 REGISTERED = "Please check your email to verify your email address."
 FACTOR_ASKED = "2FA verification required"
-
-VERIFICATION = LinkStyle(
-    purpose="verification",
-    life=timedelta(minutes=15),
-    new_token=random_hex,
-    url=lambda settings, _account, email, token: (
-        f"{settings.server.public_client_url}/verify?token={token}&email={quote(email, safe='')}"
-    ),
-)
 
 
 async def login(call: Call) -> Response:
@@ -72,9 +63,10 @@ async def _first_proof(ctx: Context, body: Mapping[str, Any], ticket: Ticket) ->
     return await sign_in.sign_in(ctx, Password(email, password), ticket)
 
 
-def ticket(call: Call, secret: str) -> Ticket:
-    """A browser session, or a challenge under this secret."""
-    return Ticket(SessionRequest(kind=BROWSER), call.services.digester.digest("challenge", tokens.challenge_key(call, secret)))
+def ticket(call: Call, secret: str, page_token: str = "") -> Ticket:
+    """A browser session, which our own pages know by that token if one is given; or a challenge under this secret."""
+    shown = sessions.page_hash(call.services, page_token) if page_token else None
+    return Ticket(SessionRequest(kind=BROWSER, token_hash=shown), challenges.browser_hash(call.services, call.client, secret))
 
 
 def signed_in(
@@ -117,7 +109,9 @@ async def register(call: Call) -> Response:
         await registration.check_gate(ctx, schemas.text_of(body, "email"), invitation)
         fields = schemas.registration_fields(body, ctx.settings)
         try:
-            account = await registration.register(ctx, registration.Applicant(**fields, invitation=invitation), VERIFICATION)
+            account = await registration.register(
+                ctx, registration.Applicant(**fields, invitation=invitation), verification.STYLE
+            )
         except PasswordRefused as refusal:
             raise schemas.password_complaint(refusal, ctx.settings) from refusal
         if account is not None and account.is_verified and ctx.settings.policy.register_auto_login:
@@ -171,11 +165,11 @@ async def logout(call: Call) -> Response:
             return json_response(
                 {"message": refusal.reason}, 401, tokens.cleared_cookies(call) if call.cookie(tokens.REFRESH) else ()
             )
-        by = await federated_sessions.vouched(ctx, found)
+        by = await vouched.of(ctx, found)
         await _end(ctx, found.account.id, found.session.id)
         if by_cookie is not None and by_cookie[0] == found.account.id and by_cookie[1] != found.session.id:
             await _end(ctx, *by_cookie)
-    url = await federated_sessions.logout_url(call, by)
+    url = await vouched.logout_url(call.settings, by)
     answer = {"message": "Logout successful"} | ({"redirect": url} if url else {})
     return json_response(answer, 200, tokens.cleared_cookies(call))
 
@@ -191,7 +185,7 @@ async def _session_of_cookie(call: Call, ctx: Context) -> tuple[str, str] | None
 
 
 async def _end(ctx: Context, account_id: str, session_id: str) -> None:
-    await federated_sessions.forget(ctx, session_id)
+    await vouched.forget(ctx, session_id)
     if await sessions.end_by_id(ctx, account_id, session_id):
         await audit.record(ctx, audit.Event.SIGNED_OUT, account_id, session=session_id)
 

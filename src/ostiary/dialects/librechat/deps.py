@@ -8,9 +8,8 @@ from typing import Any
 from ostiary.dialects.librechat import reuse, tokens
 from ostiary.dialects.librechat.errors import BearerRefused, ForeignOrigin
 from ostiary.http.calls import Call, MalformedBodyError
-from ostiary.identity import bans, sessions, throttle
+from ostiary.identity import sessions, violations
 from ostiary.identity.context import Context
-from ostiary.identity.refusals import Throttled
 from ostiary.identity.sessions import Principal
 from ostiary.limits.store import Rule
 
@@ -72,21 +71,8 @@ async def optional_principal(call: Call, ctx: Context) -> Principal | None:
         return None
 
 
-async def limited(call: Call, ctx: Context, rule: Rule, kind: str, *, email: object = None, key: str | None = None) -> None:
+async def limited(
+    call: Call, ctx: Context, rule: Rule, kind: violations.Kind, *, email: object = None, key: str | None = None
+) -> None:
     """Count this request, show the limit's headers; over it, score a violation of this kind. Raises Throttled."""
-    try:
-        call.show_limit(await throttle.take(ctx, rule, key or throttle.network(call.client.address)))
-    except Throttled:
-        limits = ctx.settings.limits
-        score = {
-            "logins": limits.factor_score if rule.name.startswith("factor") else limits.login_score,
-            "registrations": limits.registration_score,
-            "reset_password_limit": limits.reset_score
-            if rule.name.startswith("reset_request")
-            else limits.reset_submission_score,
-            "verify_email_limit": limits.verify_score
-            if rule.name.startswith("verification_mail")
-            else limits.verify_submission_score,
-        }[kind]
-        await bans.violation(ctx, kind, score, email if isinstance(email, str) else None)
-        raise
+    call.show_limit(await violations.take(ctx, rule, kind, email=email, key=key))

@@ -17,13 +17,14 @@ from ostiary.federation import flows
 from ostiary.federation.flows import Flow, new_flow
 from ostiary.federation.providers import RedirectProvider, callback_url
 from ostiary.federation.saml import UNSOLICITED, SamlProvider
+from ostiary.http import cookies
 from ostiary.http.calls import Call, Header, MalformedBodyError, raw_response, redirect
 from ostiary.identity import arrivals, asks, audit, bans, devices, federated, notices, provider_sessions, sessions, throttle
 from ostiary.identity.challenges import LIFE as CHALLENGE_LIFE
 from ostiary.identity.context import Context
 from ostiary.identity.federated import Assertion
 from ostiary.identity.refusals import AddressUnverified, Banned, FederationRefused, Refusal
-from ostiary.identity.sign_in import FactorRequired, SignedIn
+from ostiary.identity.sign_in import FactorRequired, SignedIn, Ticket
 from ostiary.storage.database import UnavailableError
 
 PROVIDERS = ("google", "facebook", "github", "discord", "apple", "openid", "saml")
@@ -63,15 +64,18 @@ async def callback(call: Call) -> Response:
         if flow.account_id is not None:
             await _link(call, flow, assertion)
             return moved(call.settings.server.public_client_url, [done])
-        ctx, outcome, secret = await enter(call, provider_of(call, name), assertion)
+        page_token = random_hex() if call.settings.page_origins else ""
+        ctx, outcome, secret = await enter(call, provider_of(call, name), assertion, page_token=page_token)
     except Banned:
         raise
     except (Refusal, MalformedBodyError, UnavailableError):
         return moved(failure_url(call), [done])
     if isinstance(outcome, FactorRequired):
         temporary = tokens.temporary_token(call.services, outcome.account, secret, ctx.now)
-        return moved(f"{call.settings.server.public_client_url}/login/2fa?tempToken={temporary}", [done])
-    return moved(call.settings.server.public_client_url, [done, *_session_cookies(call, ctx, outcome, assertion)])
+        owed = [cookies.challenge(call, secret)] if page_token else []
+        return moved(f"{call.settings.server.public_client_url}/login/2fa?tempToken={temporary}", [done, *owed])
+    shown = [cookies.session(call, page_token, outcome.session.expires_at - ctx.now)] if page_token else []
+    return moved(call.settings.server.public_client_url, [done, *_session_cookies(call, ctx, outcome, assertion), *shown])
 
 
 async def error(call: Call) -> Response:
@@ -123,14 +127,18 @@ async def returned(call: Call, name: str, path: str) -> tuple[Flow, Assertion]:
 
 
 async def enter(
-    call: Call, provider: RedirectProvider, assertion: Assertion, *, may_create: bool = True
+    call: Call, provider: RedirectProvider, assertion: Assertion, *, may_create: bool = True, page_token: str = ""
 ) -> tuple[Context, SignedIn | FactorRequired, str]:
-    """Through the one door. Who comes second while somebody new is being made tries again, and finds them."""
+    """Through the one door. Who comes second while somebody new is being made tries again, and finds them.
+
+    `page_token` is what the browser will show our own pages, where we serve some.
+    """
     secret = random_hex()
     for tries_left in reversed(range(TRIES)):
         try:
             async with call.begin() as ctx:
-                outcome = await _enter(call, ctx, assertion, secret, may_create=may_create and provider.may_create)
+                wanted = ticket(call, secret, page_token)
+                outcome = await _enter(ctx, assertion, wanted, may_create=may_create and provider.may_create)
         except (UnavailableError, FederationRefused) as error:
             is_race = isinstance(error, UnavailableError) or error.reason == "changed_meanwhile"
             if not tries_left or not is_race or assertion.once is not None:
@@ -186,15 +194,15 @@ async def _flow(call: Call, ctx: Context, provider: RedirectProvider, parameters
     return flow
 
 
-async def _enter(call: Call, ctx: Context, assertion: Assertion, secret: str, *, may_create: bool) -> SignedIn | FactorRequired:
+async def _enter(ctx: Context, assertion: Assertion, wanted: Ticket, *, may_create: bool) -> SignedIn | FactorRequired:
     try:
-        outcome = await federated.enter(ctx, assertion, ticket(call, secret), may_create=may_create)
+        outcome = await federated.enter(ctx, assertion, wanted, may_create=may_create)
     except AddressUnverified:
         if assertion.email:
             await asks.put(ctx, "verification", assertion.email)
         raise
     if assertion.grant is not None:
-        holder, expires_at = ticket(call, secret).challenge_hash.hex(), ctx.now + CHALLENGE_LIFE
+        holder, expires_at = wanted.challenge_hash.hex(), ctx.now + CHALLENGE_LIFE
         if isinstance(outcome, SignedIn):
             holder, expires_at = outcome.session.id, outcome.session.expires_at
         await provider_sessions.keep(

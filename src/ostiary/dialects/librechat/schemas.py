@@ -10,6 +10,7 @@ from typing import Any
 import regex
 
 from ostiary.dialects.librechat.errors import CredentialsMissing, FieldsRefused
+from ostiary.identity import addresses
 from ostiary.identity.accounts import Account
 from ostiary.identity.factors import BackupCode, FactorProof, TOTPCode
 from ostiary.identity.passwords import MOST_CHARACTERS, is_blank
@@ -19,13 +20,6 @@ from ostiary.settings import Settings
 NAME_RANGE = (3, 80)
 USERNAME_RANGE = (2, 80)
 USUAL_MIN_PASSWORD = 8
-MOST_EMAIL = 254
-"""The longest address that mail can carry (RFC 5321 section 4.5.3.1.3)."""
-
-_EMAIL = regex.compile(
-    r"(?!\.)(?!.*\.\.)[A-Z0-9_'+\-.]*[A-Z0-9_+\-]@(?:[A-Z0-9][A-Z0-9\-]*\.)+[A-Z]{2,}",
-    regex.IGNORECASE | regex.ASCII,
-)
 _SCRIPTS = regex.compile(
     r"[\p{Latin}\p{Common}\p{Cyrillic}\p{Devanagari}\p{Han}\p{Arabic}\p{Hiragana}\p{Katakana}\p{Hangul}]*",
 )
@@ -195,8 +189,8 @@ def _kept_username(body: Mapping[str, Any]) -> str | None:
 def _email(body: Mapping[str, Any]) -> list[str]:
     value = body.get("email")
     if not isinstance(value, str):
-        return _string(body, "email", 0, MOST_EMAIL)
-    return [] if len(value) <= MOST_EMAIL and _EMAIL.fullmatch(value) else ["email: Invalid email"]
+        return _string(body, "email", 0, addresses.MOST_CHARACTERS)
+    return [] if addresses.is_usual(value) else ["email: Invalid email"]
 
 
 def _password(body: Mapping[str, Any], field: str, least: int) -> list[str]:

@@ -11,9 +11,9 @@ from urllib.parse import quote
 from ostiary.crypto.jwt import Flaw, TokenError
 from ostiary.crypto.rotating import RotatingSigner
 from ostiary.crypto.tokens import random_hex
-from ostiary.dialects.front_desk import DEVICE_COOKIE
 from ostiary.dialects.librechat.errors import BearerRefused, RefreshMalformed
 from ostiary.http.calls import Call, Header
+from ostiary.http.cookies import DEVICE_COOKIE, DEVICE_LIFE
 from ostiary.identity.accounts import Account
 from ostiary.identity.challenges import LIFE as CHALLENGE_LIFE
 from ostiary.identity.context import Services
@@ -26,7 +26,6 @@ OPENID_USER = "openid_user_id"
 OPENID = "openid"
 """What `token_provider` holds where a provider's tokens serve as ours (section 8.6)."""
 CLEARED = (REFRESH, "openid_access_token", "openid_id_token", OPENID_USER, PROVIDER)
-DEVICE_LIFE = 365 * 24 * 3600 * SECOND
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 FLAWS: dict[Flaw, str] = {
     "malformed": "jwt malformed",
@@ -151,11 +150,6 @@ def read_temporary(services: Services, token: str, now: int) -> str | None:
         return None
     secret = claims.get("jti")
     return secret if claims.get("twoFAPending") is True and isinstance(secret, str) and "sid" not in claims else None
-
-
-def challenge_key(call: Call, secret: str) -> str:
-    """What a temporary token's challenge is found by: it answers for the browser that began it, and no other."""
-    return f"{secret}\0{call.client.user_agent}"
 
 
 def signed_in_cookies(call: Call, session: Session, token: str, *, device: str | None = None) -> list[Header]:

@@ -14,7 +14,7 @@ from ostiary.dialects.librechat.auth import signed_in
 from ostiary.dialects.librechat.config import title
 from ostiary.dialects.librechat.errors import TokenMissing
 from ostiary.http.calls import Call, json_response, raw_response
-from ostiary.identity import backup_codes, bans, notices, provider_sessions, sessions, sign_in, step_up, totp
+from ostiary.identity import backup_codes, bans, challenges, notices, provider_sessions, sessions, sign_in, step_up, totp
 from ostiary.identity.factors import BackupCode, TOTPCode
 from ostiary.identity.refusals import ChallengeGone, CodeRefused, FactorAbsent
 
@@ -109,7 +109,7 @@ async def verify_temp(call: Call) -> Response:
         if secret is None:
             raise ChallengeGone
         await deps.limited(call, ctx, rules.factor_challenge, "logins", key=secret)
-        challenge_hash = call.services.digester.digest("challenge", tokens.challenge_key(call, secret))
+        challenge_hash = challenges.browser_hash(call.services, call.client, secret)
         proof = schemas.factor_proof(body)
         if proof is None:
             raise CodeRefused("missing")

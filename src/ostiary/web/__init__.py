@@ -1,0 +1,88 @@
+"""The pages for people: a third face of the core, through the same use cases and the one door. README.md says how to add one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from starlette.responses import Response
+from starlette.types import Receive, Send
+
+from ostiary.http.calls import Call, Header
+from ostiary.http.wire import Endpoint, Wire
+from ostiary.identity import recovery as core_recovery
+from ostiary.identity import verification
+from ostiary.identity.asks import Answer
+from ostiary.identity.refusals import Refusal
+from ostiary.settings import Settings
+from ostiary.web import account, problems, sign_in
+from ostiary.web.assets import Assets
+from ostiary.web.rendering import ASSETS
+
+
+class Pages(Wire):
+    """The routes, and how trouble looks. Raises SettingsError for a logo that cannot be used."""
+
+    name = "pages"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._assets = Assets(settings.pages)
+        for path, endpoint in self._assets.endpoints():
+            self.page("GET", path, endpoint)
+        self._sign_in_pages()
+        self._account_pages()
+
+    def page(self, method: str, path: str, endpoint: Endpoint) -> None:
+        """Serve `endpoint`. A page's GET changes nothing, so that neither a scanner nor a prefetch does."""
+        self.route(method, path, endpoint, summary=path, answers={200: {}})
+
+    async def respond(self, call: Call, receive: Receive, send: Send) -> None:
+        call.scope[ASSETS] = self._assets
+        await super().respond(call, receive, send)
+
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        return {
+            "reset": core_recovery.answer,
+            "verification": partial(verification.answer, style=verification.STYLE, template="verification"),
+        }
+
+    def refused(self, call: Call, refusal: Refusal) -> Response:
+        return problems.refused(call, refusal)
+
+    def malformed(self, call: Call) -> Response:
+        return self._problem(call, 400, "malformed")
+
+    def unavailable(self, call: Call, retry_after: int) -> Response:
+        return self._problem(call, 503, "busy", [(b"retry-after", b"%d" % retry_after)])
+
+    def failed(self, call: Call) -> Response:
+        return self._problem(call, 500, "failed")
+
+    def not_found(self, call: Call) -> Response:
+        return self._problem(call, 404, "not_found")
+
+    def wrong_method(self, call: Call, allowed: str) -> Response:
+        return self._problem(call, 405, "not_found", [(b"allow", allowed.encode())])
+
+    def too_large(self, call: Call) -> Response:
+        return self._problem(call, 413, "malformed", [(b"connection", b"close")])
+
+    def turned_away(self, call: Call, status: int, text: str) -> Response:  # noqa: ARG002 - the page has its own words
+        return self._problem(call, status, "malformed", [(b"connection", b"close")])
+
+    def _problem(self, call: Call, status: int, name: str, headers: Iterable[Header] = ()) -> Response:
+        call.scope[ASSETS] = self._assets
+        return problems.problem(call, status, f"refused.{name}", headers)
+
+    def _sign_in_pages(self) -> None:
+        self.page("GET", "/", sign_in.home)
+        self.page("GET", "/login", sign_in.form)
+        self.page("POST", "/login", sign_in.submit)
+        self.page("GET", "/login/2fa", sign_in.factor_form)
+        self.page("POST", "/login/2fa", sign_in.factor_submit)
+        self.page("POST", "/logout", sign_in.sign_out)
+
+    def _account_pages(self) -> None:
+        self.page("GET", "/account", account.show)

@@ -1,0 +1,170 @@
+"""Signing in and out: e-mail and password (or a directory's name), the second factor, and the ways over other providers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.responses import Response
+
+from ostiary.federation import vouched
+from ostiary.http import cookies
+from ostiary.http.calls import Call, Header, redirect
+from ostiary.identity import audit, bans, challenges, directory, provider_sessions, sessions, sign_in, violations
+from ostiary.identity.context import Context
+from ostiary.identity.factors import AnyCode
+from ostiary.identity.passwords import Password
+from ostiary.identity.refusals import (
+    AddressUnverified,
+    ChallengeGone,
+    CodeRefused,
+    DomainRefused,
+    FederationRefused,
+    MethodClosed,
+    ProofRefused,
+)
+from ostiary.identity.sign_in import FactorRequired, SignedIn
+from ostiary.settings import Settings
+from ostiary.web import forms, notes, visitors
+from ostiary.web.mail_checks import CHECK_MAIL, MAIL_NOTE
+from ostiary.web.rendering import page, see
+from ostiary.web.visitors import Visit
+
+NOTICES = frozenset({"signed_out", "reset_done", "verified", "registered", "deleted"})
+"""What the sign-in page may be asked to say, by `?notice=`: nothing else in an address reaches a page's text."""
+_MOST_CODE = 64
+
+
+async def home(call: Call) -> Response:
+    """`/`: the account page, or the sign-in page."""
+    async with call.begin() as ctx:
+        who = await visitors.visitor(call, ctx)
+    return see(visitors.HOME if who else visitors.LOGIN)
+
+
+async def form(call: Call) -> Response:
+    """The sign-in page; whoever is signed in goes on. `error=` is how a sign-in elsewhere says that it failed (16.7)."""
+    async with call.begin() as ctx:
+        who = await visitors.visitor(call, ctx)
+    if who is not None:
+        return see(visitors.way_back(call))
+    settings = call.settings
+    wants_provider = settings.openid.is_configured and settings.openid.auto_redirect and call.query("redirect") != "false"
+    if wants_provider and "openid" in call.services.redirect_providers:
+        return redirect("/oauth/openid")
+    notice = call.query("notice")
+    problem = "login.elsewhere_failed" if call.query("error") else ""
+    return _page(call, notice=f"notice.{notice}" if notice in NOTICES else "", problem=problem)
+
+
+async def submit(call: Call) -> Response:
+    """One answer for a wrong password, an unknown address and an account without a password."""
+    typed = forms.posted(call)
+    email, password, visit = typed.text("email"), typed.secret("password"), Visit.new()
+    try:
+        async with call.begin() as ctx:
+            call.show_limit(await violations.take(ctx, ctx.services.rules.login, "logins", email=email))
+            await bans.check_address(ctx)
+            outcome = await _first_proof(ctx, call, email, password, visit)
+            await visitors.leave(call, ctx)
+    except AddressUnverified:
+        return see(CHECK_MAIL, [notes.kept(call, MAIL_NOTE, {"email": email, "about": "unverified"})])
+    except (ProofRefused, FederationRefused, DomainRefused):
+        return _page(call, 422, email=email, problem="login.refused")
+    return visitors.entered(call, ctx, outcome, visit, visitors.way_back(call))
+
+
+async def _first_proof(ctx: Context, call: Call, email: str, password: str, visit: Visit) -> SignedIn | FactorRequired:
+    policy, theirs = ctx.settings.policy, ctx.services.directory
+    if not (policy.allow_email_login or policy.allow_email_login_override):
+        raise MethodClosed
+    if not email or not password:
+        raise ProofRefused("missing")
+    if theirs is not None:
+        return await directory.sign_in(ctx, theirs, email, password, visit.ticket(call))
+    return await sign_in.sign_in(ctx, Password(email, password), visit.ticket(call))
+
+
+async def factor_form(call: Call) -> Response:
+    """A provider's way leads here with `tempToken` in the address, for clients of that wire; the page has a cookie for it."""
+    if call.query("tempToken") is not None:
+        return see(visitors.FACTOR)
+    if not cookies.read(call, cookies.CHALLENGE):
+        return see(visitors.LOGIN)
+    return _factor_page(call)
+
+
+async def factor_submit(call: Call) -> Response:
+    """A code of the authenticator, or a backup code: the field takes both."""
+    typed = forms.posted(call)
+    secret, visit = cookies.read(call, cookies.CHALLENGE), Visit.new()
+    if not secret:
+        return see(visitors.LOGIN)
+    code = "".join(typed.text("code").split())[:_MOST_CODE]
+    waiting = challenges.browser_hash(call.services, call.client, secret)
+    try:
+        async with call.begin() as ctx:
+            rules = ctx.services.rules
+            call.show_limit(await violations.take(ctx, rules.factor_address, "logins"))
+            await bans.check_address(ctx)
+            # By digest: the store of counters, which others may read, must not hold what a challenge is answered with.
+            call.show_limit(await violations.take(ctx, rules.factor_challenge, "logins", key=waiting.hex()))
+            stored = sessions.page_hash(call.services, visit.token)
+            outcome = await sign_in.answer(ctx, waiting, AnyCode(code), visit.ticket(call).end_link, token_hash=stored)
+            await provider_sessions.hand_over(ctx, waiting.hex(), outcome.session)
+            await visitors.leave(call, ctx)
+    except CodeRefused:
+        return _factor_page(call, 422, problem="factor.refused")
+    except ChallengeGone:
+        return _page(call, 422, [cookies.dropped(call, cookies.CHALLENGE)], problem="login.challenge_gone")
+    return visitors.entered(call, ctx, outcome, visit, visitors.way_back(call))
+
+
+async def sign_out(call: Call) -> Response:
+    """The session ends, for every wire. Where a provider vouched for it, the page tells how to sign out there as well."""
+    forms.posted(call)
+    by = None
+    async with call.begin() as ctx:
+        who = await visitors.visitor(call, ctx)
+        if who is not None:
+            by = await vouched.of(ctx, who)
+            await vouched.forget(ctx, who.session.id)
+            if await sessions.end(ctx, who.session):
+                await audit.record(ctx, audit.Event.SIGNED_OUT, who.account.id, session=who.session.id)
+    gone = [cookies.dropped(call, cookies.SESSION)]
+    url = await vouched.logout_url(call.settings, by)
+    if by is None or not url:
+        return see("/login?notice=signed_out", gone)
+    return page(call, "signed_out.html", headers=gone, url=url, label=by[0].label)
+
+
+def providers(call: Call) -> list[tuple[str, str, bool]]:
+    """The ways over others: address, label, and whether the label is the operator's own sentence."""
+    if "librechat" not in call.settings.server.dialects:
+        return []
+    found = call.services.redirect_providers
+    return [(f"/oauth/{name}", provider.label, _is_sentence(call.settings, name)) for name, provider in found.items()]
+
+
+def _is_sentence(settings: Settings, name: str) -> bool:
+    return name == "openid" or name in settings.openid_others or (name == "saml" and bool(settings.saml.button_label))
+
+
+def _page(call: Call, status: int = 200, headers: Iterable[Header] = (), **values: Any) -> Response:  # noqa: ANN401 - texts
+    policy = call.settings.policy
+    return page(
+        call,
+        "login.html",
+        status,
+        headers,
+        **{"email": call.query("email") or "", **values},
+        providers=providers(call),
+        has_directory=call.services.directory is not None,
+        has_password=policy.allow_email_login or policy.allow_email_login_override,
+        may_register=policy.allow_registration and call.services.directory is None,
+        may_reset=policy.allow_password_reset and call.services.directory is None,
+    )
+
+
+def _factor_page(call: Call, status: int = 200, **values: Any) -> Response:  # noqa: ANN401 - texts
+    return page(call, "login_2fa.html", status, is_backup=call.query("way") == "backup", **values)
