@@ -158,3 +158,50 @@ async def test_an_idle_connection_is_closed() -> None:
         writer.write(ask("/"))
 
         assert (await reader.read()).endswith(b"\r\n\r\n/")
+
+
+async def send_on(writer: asyncio.StreamWriter) -> None:
+    for _ in range(2000):
+        writer.write(b"x" * 65_536)
+        await writer.drain()
+
+
+async def early(_path: str, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"2"), (b"connection", b"close")]})
+    await send({"type": "http.response.body", "body": b"no"})
+
+
+async def test_an_answer_before_the_body_has_come_arrives_and_not_a_reset() -> None:
+    async with served(early) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n" + b"x" * 800_000)
+        await writer.drain()
+
+        assert (await reader.read()).endswith(b"\r\n\r\nno")
+
+
+async def test_behind_the_last_answer_nothing_more_is_asked() -> None:
+    asked: list[str] = []
+
+    async def count(path: str, send: Send) -> None:
+        asked.append(path)
+        await early(path, send)
+
+    async with served(count) as (reader, writer):
+        writer.write(b"POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+        answer = await reader.read()
+        writer.write(b"12345" + ask("/two"))
+        await writer.drain()
+        writer.write_eof()
+
+        assert answer.count(b"HTTP/1.1") == 1
+        assert await reader.read() == b""
+    assert asked == ["/one"]
+
+
+async def test_a_body_that_does_not_end_behind_the_answer_ends_with_the_connection() -> None:
+    async with served(early) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 900000000\r\n\r\n")
+        await reader.read()
+
+        with pytest.raises(ConnectionError):
+            await send_on(writer)

@@ -2,12 +2,14 @@
 
 The head waits for the first of the body, so that an answer is one write (ASGI's specification asks for that wait); it is checked
 whole rather than line by line; and one timer watches an idle connection, where uvicorn sets and cancels one for each request.
-All else is uvicorn's own: the parser, pipelining, flow control, the graceful end.
+A connection that ends before its request's body has come ends in two steps, so that the answer arrives. All else is uvicorn's
+own: the parser, pipelining, flow control, the graceful end.
 """
 
 from __future__ import annotations
 
 from asyncio import Event, TimerHandle
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent, HTTPResponseBodyEvent, HTTPResponseStartEvent
 
 MOST_NAMES = 256
+PARTING_SECONDS = 2.0
+PARTING_BYTES = 8 * 1024 * 1024
+"""How long, and for how much of a body that nobody wants, a connection is kept open behind its last answer."""
 _FORBIDDEN = bytes([*range(9), *range(10, 32), 127])
 """Control characters in a value could begin another header or another answer."""
 _FRAMING = frozenset({b"content-length: ", b"transfer-encoding: ", b"connection: "})
@@ -35,6 +40,8 @@ class Cycle(RequestResponseCycle):
 
     head = b""
     """Waits for the body."""
+    part: Callable[[], None]
+    """Ends the connection behind this answer, though its request's body is still coming."""
 
     async def send(self, message: ASGISendEvent) -> None:
         """ASGI."""
@@ -75,7 +82,10 @@ class Cycle(RequestResponseCycle):
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
-            self.transport.close()
+            if self.more_body:
+                self.part()
+            else:
+                self.transport.close()
         self.on_response()
         return True
 
@@ -134,6 +144,18 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._idle_timer: TimerHandle | None = None
         self._idle_since: float | None = None
+        self._is_parting = False
+        self._parting_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        if not self._is_parting:
+            super().data_received(data)
+            return
+        # Not for the parser: behind its last answer a connection asks for nothing more.
+        self._parting_bytes += len(data)
+        if self._parting_bytes > PARTING_BYTES:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side went, or this one closed."""
@@ -169,6 +191,7 @@ class Connection(HttpToolsProtocol):
             keep_alive=version != "1.0" and parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
+        cycle.part = self._part
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
@@ -178,7 +201,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is out: the next of the pipeline begins, or the time of idleness does."""
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self._is_parting or self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -188,6 +211,18 @@ class Connection(HttpToolsProtocol):
         self._idle_since = self.loop.time()
         if self._idle_timer is None:
             self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_whether_idle)
+
+    def _part(self) -> None:
+        """End our side, and take in for a moment what still comes.
+
+        To close while it comes would send a reset, which can overtake the answer (RFC 9112 section 9.6): a proxy then says 502.
+        """
+        self._is_parting = True
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self._idle_timer = self.loop.call_later(PARTING_SECONDS, self.transport.close)
 
     def _unset_keepalive_if_required(self) -> None:
         self._idle_since = None

@@ -27,6 +27,7 @@ QUIET_SECONDS = 60.0
 _MOST_HEAD = MOST_HEADER_BYTES + MOST_TARGET
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_LONG = b"HTTP/1.1 414 URI Too Long\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -94,6 +95,7 @@ class GuardedProtocol(Connection):
         self._key = ""
         self._is_head_open = True
         self._head_bytes = 0
+        self.url = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -128,12 +130,12 @@ class GuardedProtocol(Connection):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._is_parting or self.transport.is_closing():
             return
         if self._is_head_open:
             self._head_bytes += len(data)
             if self._head_bytes > _MOST_HEAD:
-                self._end(_TOO_LARGE)
+                self._end(_TOO_LONG if len(self.url) > MOST_TARGET else _TOO_LARGE)
                 return
         is_answering = self._is_answering()
         if self._timer is None and self._idle_since is None and (self._is_head_open or not is_answering):
@@ -144,6 +146,10 @@ class GuardedProtocol(Connection):
     def on_message_begin(self) -> None:
         self._is_head_open = True
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        # Enough of it to see that it is too long: the guard says so, and the parser would not take one of 64 KB apart.
+        self.url = (self.url + url)[: MOST_TARGET + 2]
 
     def on_headers_complete(self) -> None:
         self._is_head_open = False
