@@ -5,6 +5,7 @@ No answer may be a 5xx (but a named 503), and none may show the inside of the pr
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -13,10 +14,12 @@ import random
 import re
 import secrets
 import socket
+import ssl
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -73,6 +76,21 @@ def watched(reply: Reply, *may_fail: int) -> Reply:
     return reply
 
 
+class Secure(http.client.HTTPConnection):
+    """TLS to a name that is this machine's, whoever vouches for it."""
+
+    def __init__(self, host: str, port: int | None, *, timeout: float, source_address: tuple[str, int]) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._source = source_address
+
+    def connect(self) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        plain = socket.create_connection(("127.0.0.1", self.port), SECONDS, self._source)
+        self.sock = context.wrap_socket(plain, server_hostname=self.host)
+
+
 @dataclass
 class Caller:
     """Somebody at one address, with a cookie jar and perhaps a bearer. One connection for each request."""
@@ -102,10 +120,7 @@ class Caller:
             pairs.append(("Authorization", f"Bearer {self.bearer}"))
         if self.cookies and "cookie" not in names:
             pairs.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items())))
-        parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(
-            parts.hostname or "", parts.port, timeout=SECONDS, source_address=(self.address, 0)
-        )
+        connection = self._connection()
         try:
             connection.putrequest(method, target, skip_host="host" in names, skip_accept_encoding=True)
             for name, value in pairs:
@@ -127,6 +142,11 @@ class Caller:
 
     def post(self, target: str, body: Any = None, **headers: str) -> Reply:
         return self.ask("POST", target, body, **headers)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        parts = urlsplit(self.url)
+        kind = Secure if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(parts.hostname or "", parts.port, timeout=SECONDS, source_address=(self.address, 0))
 
     def _keep(self, reply: Reply) -> None:
         for line in reply.all("set-cookie"):
@@ -179,17 +199,21 @@ def interleaved(one: Callable[[], Reply], other: Callable[[], Reply], turns: int
 def raw(place: Served, data: bytes, *, seconds: float = SECONDS) -> bytes:
     """What comes back for these bytes, until the server closes or is silent: no HTTP library in between."""
     parts = urlsplit(place.url)
-    received = b""
     with socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS) as connection:
+        return raw_to(connection, data, seconds=seconds)
+
+
+def raw_to(connection: socket.socket, data: bytes, *, seconds: float = SECONDS) -> bytes:
+    """The same over a connection that is open. Who is cut off while they send still hears what was said before."""
+    received = b""
+    connection.settimeout(seconds)
+    with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
         connection.sendall(data)
-        connection.settimeout(seconds)
-        try:
-            while part := connection.recv(65536):
-                received += part
-                if _is_whole(received):
-                    break
-        except (TimeoutError, ConnectionResetError):
-            pass
+    with contextlib.suppress(TimeoutError, ConnectionError, ssl.SSLEOFError):
+        while part := connection.recv(65536):
+            received += part
+            if _is_whole(received):
+                break
     return received
 
 
@@ -211,6 +235,13 @@ def metric(place: Served, name: str, **labels: str) -> float:
     shown = "".join(f'{{{key}="{value}"}}' for key, value in labels.items())
     found = re.search(rf"^{re.escape(name + shown)} ([0-9.e+]+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
+
+
+def memory_of(place: Served) -> int:
+    """The server's resident memory, bytes."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{place.pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 def checks(place: Served) -> float:
