@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench attack attack-mutants races lock clean lanes
+.PHONY: help setup serve test check format bench attack attack-mutants races soak fuzz lock clean lanes
 
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -45,6 +45,14 @@ attack-mutants: ## switch each guard off in turn, and see that some test notices
 races: ## run every race of the catalogue 1,000 times, 16 to 64 callers, on one process and on four (RACES=50)
 	@scripts/setup test
 	OSTIARY_RACE_ROUNDS=$(or $(RACES),1000) $(BIN)/pytest -n 2 --dist loadscope -q tests/attack/test_rac.py $(PYTEST_ARGS)
+
+soak: ## live thousands of lives of accounts against a model, on both wires (LIVES=200)
+	@scripts/setup test
+	OSTIARY_SOAK=$(or $(LIVES),2000) $(BIN)/pytest -n 2 -q tests/attack/test_lives.py $(PYTEST_ARGS)
+
+fuzz: ## send bent requests and bent bytes, and report what came of it (N=1000000 requests, S=600 seconds for each parser)
+	@scripts/setup test
+	$(BIN)/python -m tests.fuzz --requests $(or $(N),20000) --seconds $(or $(S),20) $(FUZZ_ARGS)
 
 lanes: ## compare the hashing lanes with the bcrypt package 100,000 times, under AddressSanitizer and UBSan (LANES_ARGS="--count 2000")
 	@scripts/setup check
