@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 
 import bcrypt
@@ -14,6 +16,8 @@ from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import EMAIL, PASSWORD, browser
 from tests.house import House
 
+NEWEST = "nfc-sha256-bcrypt"
+COMPOSED, DECOMPOSED = "\u00fcber den Wolken", "u\u0308ber den Wolken"
 LONG = "x" * 72 + "the rest"
 
 
@@ -24,6 +28,16 @@ async def imported(house: House, password: str, prefix: bytes = b"2a", rounds: i
     async with house.begin() as ctx:
         account = accounts.fresh(ctx, EMAIL, "Ada", verified_at=ctx.now)
         await accounts.insert_account(ctx, account)
+        await credentials.add(ctx, account.id, credentials.PASSWORD, config)
+
+
+async def made_before(house: House, password: str) -> None:
+    """An account whose hash we made before passwords were composed."""
+    made = bcrypt.hashpw(base64.b64encode(hashlib.sha256(password.encode()).digest()), bcrypt.gensalt(4))
+    async with house.begin() as ctx:
+        account = accounts.fresh(ctx, EMAIL, "Ada", verified_at=ctx.now)
+        await accounts.insert_account(ctx, account)
+        config = json.dumps({"scheme": "sha256-bcrypt", "hash": made.decode()})
         await credentials.add(ctx, account.id, credentials.PASSWORD, config)
 
 
@@ -45,7 +59,7 @@ async def test_an_imported_hash_verifies_and_is_renewed_at_the_next_sign_in(hous
     right = (await browser(house).login()).status_code
 
     assert (wrong, right) == (404, 200)
-    assert (before["scheme"], (await kept(house))["scheme"]) == ("bcrypt", "sha256-bcrypt")
+    assert (before["scheme"], (await kept(house))["scheme"]) == ("bcrypt", NEWEST)
     assert (await browser(house).login()).status_code == 200
 
 
@@ -56,9 +70,40 @@ async def test_an_imported_hash_saw_72_bytes_and_its_successor_sees_all(house: H
     renewed = await kept(house)
 
     assert other_rest == 200
-    assert renewed["scheme"] == "sha256-bcrypt"
+    assert renewed["scheme"] == NEWEST
     assert (await browser(house).login(password=LONG)).status_code == 404
     assert (await browser(house).login(password="x" * 72 + "another rest")).status_code == 200
+
+
+@pytest.mark.parametrize(("chosen", "typed"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)])
+async def test_a_password_is_the_same_however_its_characters_are_composed(house: House, chosen: str, typed: str) -> None:
+    await browser(house).register(password=chosen, confirm_password=chosen)
+
+    assert (await browser(house).login(password=typed)).status_code == 200
+    assert (await browser(house).login(password=COMPOSED.upper())).status_code == 404
+
+
+async def test_a_hash_made_before_verifies_as_it_was_made_and_is_then_composed(house: House) -> None:
+    await made_before(house, DECOMPOSED)
+    spent = []
+
+    statuses = []
+    for typed in (COMPOSED, DECOMPOSED, COMPOSED):
+        before = house.services.hasher.done
+        statuses.append((await browser(house).login(password=typed)).status_code)
+        spent.append(house.services.hasher.done - before)
+
+    assert statuses == [404, 200, 200]
+    assert spent == [1, 2, 1]
+    assert (await kept(house))["scheme"] == NEWEST
+
+
+async def test_a_hash_made_before_of_an_ascii_password_is_left_alone(house: House) -> None:
+    await made_before(house, PASSWORD)
+    before = await kept(house)
+
+    assert (await browser(house).login()).status_code == 200
+    assert await kept(house) == before
 
 
 async def test_a_hash_of_another_cost_is_made_anew(make_house: MakeHouse) -> None:
