@@ -99,6 +99,7 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
             clock=clock,
             methods={Password: PasswordMethod(), SharedKey: PublicKeyMethod()},
             directory=federation.directory,
+            breaches=federation.breaches,
             redirect_providers=federation.redirect,
         )
         await key_ring.refresh(services)

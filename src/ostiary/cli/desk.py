@@ -37,6 +37,7 @@ PASSWORD_RULES = {
     "blank": "The password is nothing but blanks.",
     "nul": "The password holds a NUL character.",
     "common": "The password is too common: it is among the first that others would try.",
+    "breached": "The password is known from a data breach (OSTIARY_HIBP_URL).",
     "own_words": "The password is made of the owner's or this server's own names.",
 }
 DATABASE_TROUBLE = {

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ostiary.federation import presets
 from ostiary.federation.apple import AppleSecret
+from ostiary.federation.breaches import BreachedPasswords
 from ostiary.federation.flows import Flow
 from ostiary.federation.ldap import LdapDirectory
 from ostiary.federation.oauth2 import OAuth2Provider
@@ -49,6 +50,7 @@ class Federation:
 
     redirect: dict[str, RedirectProvider] = field(default_factory=dict)
     directory: Directory | None = None
+    breaches: BreachedPasswords | None = None
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -56,6 +58,8 @@ class Federation:
             await provider.close()
         if self.directory is not None:
             await self.directory.close()
+        if self.breaches is not None:
+            await self.breaches.close()
 
 
 def build_federation(settings: Settings, clock: Callable[[], int]) -> Federation:
@@ -63,7 +67,11 @@ def build_federation(settings: Settings, clock: Callable[[], int]) -> Federation
 
     `clock` is the services' (microseconds): the only one that times in assertions are held against.
     """
-    federation = Federation(directory=LdapDirectory(settings.directory) if settings.directory.is_configured else None)
+    breaches_url = settings.passwords.breaches_url
+    federation = Federation(
+        directory=LdapDirectory(settings.directory) if settings.directory.is_configured else None,
+        breaches=BreachedPasswords(breaches_url, settings.federation.proxy) if breaches_url else None,
+    )
     if settings.policy.allow_social_login:
         for provider in (*_oauth2(settings), *_openid(settings, clock)):
             federation.redirect[provider.name] = provider

@@ -56,24 +56,28 @@ class Transport:
     async def get(self, url: str, *, bearer: str = "") -> Any:  # noqa: ANN401 - JSON
         """The JSON at this address."""
         headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
-        return await self._ask("GET", url, None, headers)
+        return _decoded(await self._ask("GET", url, None, headers))
+
+    async def text(self, url: str, headers: Mapping[str, str]) -> str:
+        """The text at this address."""
+        return (await self._ask("GET", url, None, {"accept": "text/plain", **headers})).decode("utf-8", "replace")
 
     async def post(self, url: str, form: Mapping[str, str], *, basic: tuple[str, str] | None = None) -> Any:  # noqa: ANN401
         """The JSON that a form is answered with."""
         headers = {"authorization": _basic(*basic)} if basic else {}
-        return await self._ask("POST", url, form, headers)
+        return _decoded(await self._ask("POST", url, form, headers))
 
     async def post_json(self, url: str, value: object, bearer: str) -> Any:  # noqa: ANN401
         """The JSON that a JSON text is answered with."""
         headers = {"authorization": f"Bearer {bearer}", "content-type": "application/json"}
-        return await self._ask("POST", url, msgspec.json.encode(value), headers)
+        return _decoded(await self._ask("POST", url, msgspec.json.encode(value), headers))
 
     async def close(self) -> None:
         """Let go of connections."""
         if self._client is not None:
             await self._client.aclose()
 
-    async def _ask(self, method: str, url: str, body: Mapping[str, str] | bytes | None, headers: Mapping[str, str]) -> Any:  # noqa: ANN401
+    async def _ask(self, method: str, url: str, body: Mapping[str, str] | bytes | None, headers: Mapping[str, str]) -> bytes:
         if not is_safe_url(url, allow_http=self._allow_http):
             raise FederationRefused("provider_without_tls")
         headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": self._agent, **headers}
@@ -84,10 +88,7 @@ class Transport:
             raise FederationRefused("provider_unreachable") from error
         if status != OK:
             raise FederationRefused(GRANT_DEAD if _says_dead(status, answer) else f"provider_status_{status}")
-        try:
-            return msgspec.json.decode(answer)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise FederationRefused("provider_speaks_no_json") from error
+        return answer
 
     async def _exchange(
         self, method: str, url: str, body: Mapping[str, str] | bytes | None, headers: Mapping[str, str]
@@ -133,6 +134,13 @@ class Shared(Generic[Result]):
 
     async def _run(self) -> Result:
         return await self._fetch()
+
+
+def _decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise FederationRefused("provider_speaks_no_json") from error
 
 
 def _says_dead(status: int, body: bytes) -> bool:

@@ -26,6 +26,7 @@ from ostiary.storage.database import Database, Unit
 if TYPE_CHECKING:
     from ostiary.identity.federated import Directory
     from ostiary.identity.methods import Method
+    from ostiary.identity.passwords import Breaches
     from ostiary.identity.throttle import Rules
 
 MICROSECONDS = 1_000_000
@@ -77,6 +78,8 @@ class Services:
     methods: dict[type, Method] = field(default_factory=dict)
     directory: Directory | None = None
     """What checks names and passwords in place of our own, if anything does."""
+    breaches: Breaches | None = None
+    """What knows the passwords of breaches, if anything is asked."""
     redirect_providers: Mapping[str, Any] = field(default_factory=dict)
     """Providers that a browser is sent to, by name; what they are is `federation.providers.RedirectProvider`."""
     answers: dict[str, Callable[[Context, str], Awaitable[None]]] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -13,7 +14,8 @@ from ostiary.identity.accounts import Candidate
 from ostiary.identity.blocklist import Blocklist, Person
 from ostiary.identity.context import Context
 from ostiary.identity.methods import Verified
-from ostiary.identity.refusals import Busy, PasswordRefused, ProofRefused
+from ostiary.identity.refusals import Busy, FederationRefused, PasswordRefused, ProofRefused
+from ostiary.observability.logging import log
 
 MOST_CHARACTERS = 128
 
@@ -51,16 +53,39 @@ def is_blank(password: str) -> bool:
     return not password.replace("\ufeff", "").strip()
 
 
+class Breaches(Protocol):
+    """Who knows the passwords of breaches."""
+
+    async def holds(self, password: str) -> bool:
+        """Whether this is one. Raises FederationRefused when there is no answer."""
+        ...
+
+
 async def check(ctx: Context, password: str, person: Person) -> None:
     """All rules for a new password, the same wherever one is chosen. Before the first write. Raises PasswordRefused."""
     check_form(ctx, password)
-    if not ctx.settings.passwords.refuse_common:
+    if ctx.settings.passwords.refuse_common:
+        if blocklist.is_of_own_words(password, person, ctx.settings):
+            raise PasswordRefused("own_words")
+        advice = await asyncio.to_thread(_complaint, ctx.services.blocklist, password)
+        if advice is not None:
+            raise PasswordRefused("common", advice)
+    if ctx.services.breaches is not None:
+        await _check_breaches(ctx, ctx.services.breaches, password)
+
+
+async def _check_breaches(ctx: Context, breaches: Breaches, password: str) -> None:
+    """Nobody is kept out because somebody else's server is down: then the password is taken, and the operator told."""
+    outcomes = ctx.services.metrics.breach_checks
+    try:
+        is_known = await breaches.holds(password)
+    except FederationRefused as refusal:
+        outcomes.labels("unanswered").inc()
+        log.warning("breaches:unanswered", reason=refusal.reason)
         return
-    if blocklist.is_of_own_words(password, person, ctx.settings):
-        raise PasswordRefused("own_words")
-    advice = await asyncio.to_thread(_complaint, ctx.services.blocklist, password)
-    if advice is not None:
-        raise PasswordRefused("common", advice)
+    outcomes.labels("breached" if is_known else "clean").inc()
+    if is_known:
+        raise PasswordRefused("breached", await asyncio.to_thread(blocklist.advice, password))
 
 
 def _complaint(known: Blocklist, password: str) -> str | None:

@@ -23,6 +23,9 @@ class Metrics:
         self.hashing_lanes = Gauge("ostiary_hashing_lanes", "Hashes that a thread computes together", registry=self.registry)
         self.hashing_threads = Gauge("ostiary_hashing_threads", "Threads that hash", registry=self.registry)
         self.hashing_shed = Gauge("ostiary_hashing_shed", "Hashes not computed, by reason", ["reason"], registry=self.registry)
+        self.breach_checks = Counter(
+            "ostiary_breach_checks", "New passwords looked up in breaches, by outcome", ["outcome"], registry=self.registry
+        )
         self.failures = Counter("ostiary_failures", "Requests answered with 5xx", ["dialect"], registry=self.registry)
         self.turned_away = Counter(
             "ostiary_turned_away", "Requests turned away unread, by reason", ["reason"], registry=self.registry

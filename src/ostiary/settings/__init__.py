@@ -29,6 +29,7 @@ from ostiary.settings.providers import (
     GitHub,
     Google,
     OpenID,
+    is_safe_url,
     other_variables,
     read_others,
 )
@@ -191,6 +192,8 @@ class Settings(BaseModel):
         """Combinations that would be dangerous or cannot work; raises SettingsError with the remedy."""
         if self.passwords.blocklist is not None:
             word_list.check(self.passwords.blocklist)
+        if self.passwords.breaches_url and not is_safe_url(self.passwords.breaches_url):
+            raise SettingsError("OSTIARY_HIBP_URL must begin with https://, such as https://api.pwnedpasswords.com")
         for complaints in (
             self._secrets_complaints(),
             self._server_complaints(),

@@ -173,6 +173,11 @@ class Passwords(Group):
     blocklist: Path | None = setting(
         None, "OSTIARY_PASSWORD_BLOCKLIST", about="UTF-8 text file of further passwords to refuse, one a line"
     )
+    breaches_url: Origin = setting(
+        "",
+        "OSTIARY_HIBP_URL",
+        about="https://api.pwnedpasswords.com or a mirror: new passwords of known breaches are refused",
+    )
     hashing_threads: Whole = setting(0, "OSTIARY_HASHING_THREADS", about="threads that hash; 0: one per core", ge=0, le=256)
     hashing_queue: Whole = setting(256, "OSTIARY_HASHING_QUEUE", about="hashes that may wait before 503 is answered", ge=1)
     hashing_wait: Seconds = setting(

@@ -88,6 +88,7 @@ def password_complaint(refusal: PasswordRefused, settings: Settings) -> FieldsRe
         "long": f"String must contain at most {MOST_CHARACTERS} character(s)",
         "blank": "Password cannot be only spaces",
         "common": "This password is too common.",
+        "breached": "This password is known from a data breach.",
         "own_words": "Password cannot be made of your own name or address, or of this service's name",
     }
     text = texts.get(refusal.reason, "Invalid input")
