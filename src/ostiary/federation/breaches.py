@@ -21,9 +21,9 @@ _LINE = re.compile(r"([0-9A-Fa-f]{35}):(\d{1,12})\s*")
 class BreachedPasswords:
     """Asks the service at this address; see `identity.passwords.Breaches`."""
 
-    def __init__(self, url: str, proxy: str = "") -> None:
+    def __init__(self, url: str, line: Transport) -> None:
         self._url = url
-        self._line = Transport(PATIENCE, proxy=proxy)
+        self._line = line
 
     async def holds(self, password: str) -> bool:
         """Whether it was seen in a breach. Raises FederationRefused when there is no answer in time, or none of that form."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ostiary.federation import presets
 from ostiary.federation.apple import AppleSecret
-from ostiary.federation.breaches import BreachedPasswords
+from ostiary.federation.breaches import PATIENCE, BreachedPasswords
 from ostiary.federation.flows import Flow
 from ostiary.federation.ldap import LdapDirectory
 from ostiary.federation.oauth2 import OAuth2Provider
@@ -67,10 +67,9 @@ def build_federation(settings: Settings, clock: Callable[[], int]) -> Federation
 
     `clock` is the services' (microseconds): the only one that times in assertions are held against.
     """
-    breaches_url = settings.passwords.breaches_url
     federation = Federation(
         directory=LdapDirectory(settings.directory) if settings.directory.is_configured else None,
-        breaches=BreachedPasswords(breaches_url, settings.federation.proxy) if breaches_url else None,
+        breaches=breached_passwords(settings),
     )
     if settings.policy.allow_social_login:
         for provider in (*_oauth2(settings), *_openid(settings, clock)):
@@ -78,6 +77,13 @@ def build_federation(settings: Settings, clock: Callable[[], int]) -> Federation
         if settings.saml.is_configured:
             federation.redirect["saml"] = SamlProvider(settings, clock)
     return federation
+
+
+def breached_passwords(settings: Settings) -> BreachedPasswords | None:
+    """Who knows the passwords of breaches, if the settings name one."""
+    shared, url = settings.federation, settings.passwords.breaches_url
+    line = Transport(PATIENCE, proxy=shared.proxy, authorities=shared.authorities)
+    return BreachedPasswords(url, line) if url else None
 
 
 def callback_url(settings: Settings, name: str) -> str:
