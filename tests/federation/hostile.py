@@ -66,7 +66,8 @@ class Provider:
             "given_name": "Ada",
             "family_name": "Lovelace",
             "preferred_username": "ada",
-            "picture": "https://pictures.example.org/ada.png",
+            # Nobody is asked for it: an address inside the network is refused unseen.
+            "picture": "https://127.0.0.1:9/ada.png",
         }
     )
     discovery: Claims = field(default_factory=dict)

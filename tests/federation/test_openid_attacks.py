@@ -53,7 +53,7 @@ async def test_the_walk_that_everything_here_deviates_from(house: House, op: Pro
     user = await me(house.client)
     assert (user["email"], user["name"], user["username"]) == ("ada@example.org", "Ada Lovelace", "ada")
     assert (user["provider"], user["role"], user["emailVerified"]) == ("openid", "USER", True)
-    assert user["avatar"] == "https://pictures.example.org/ada.png"
+    assert user["avatar"] == op.person["picture"]
 
 
 async def test_oau_02_a_callback_in_another_browser_is_refused(house: House, op: Provider) -> None:

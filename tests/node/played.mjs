@@ -144,6 +144,9 @@ const hosts = {
   "discord.com": discord.handle,
   "login.microsoftonline.com": entra.handle,
   "graph.microsoft.com": graph,
+  "1.1.1.1": (request, response) => {
+    response.writeHead(request.headers.authorization ? 400 : 200, { "content-type": "text/plain" }).end(DOT);
+  },
 };
 
 const inside = https.createServer({ cert: fs.readFileSync(certificate), key: fs.readFileSync(key) }, (request, response) => {

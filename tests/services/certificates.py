@@ -30,7 +30,7 @@ def make(folder: Path, address: str = "127.0.0.1", hosts: Sequence[str] = ()) ->
     files = Files(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _signed("Throw-away CA", authority_key.public_key(), "Throw-away CA", authority_key)
-    ours: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address)), *map(x509.DNSName, hosts)]
+    ours: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address)), *map(_named, hosts)]
     names = x509.SubjectAlternativeName(ours)
     server = _signed(address, server_key.public_key(), "Throw-away CA", authority_key, names)
     files.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
@@ -38,6 +38,11 @@ def make(folder: Path, address: str = "127.0.0.1", hosts: Sequence[str] = ()) ->
     form = serialization.PrivateFormat.PKCS8
     files.key.write_bytes(server_key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
     return files
+
+
+def _named(host: str) -> x509.GeneralName:
+    is_address = host.replace(".", "").isdecimal()
+    return x509.IPAddress(ipaddress.ip_address(host)) if is_address else x509.DNSName(host)
 
 
 def _signed(

@@ -25,7 +25,9 @@ PLAYED_HOSTS = (
     "discord.com",
     "login.microsoftonline.com",
     "graph.microsoft.com",
+    "1.1.1.1",
 )
+"""The last stands for any public address: whoever asks it for a picture with a bearer gets none."""
 
 
 async def agree(person: httpx.AsyncClient, url: str, subject: str, back: str) -> str:
@@ -102,6 +104,7 @@ class PlayedProviders(Server):
             "ALLOW_SOCIAL_REGISTRATION": "true",
             "OPENID_ISSUER": f"https://login.microsoftonline.com/{TENANT}/v2.0",
             "OSTIARY_OPENID_EMAIL_IS_VERIFIED": "true",
+            "OPENID_AVATAR_AUTHORIZED_ORIGINS": "https://graph.microsoft.com",
             "PROXY": self.proxy,
             "OSTIARY_FEDERATION_CA_PATH": str(self._files.authority),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -15,6 +15,7 @@ from ostiary.federation import id_tokens, overage, roles
 from ostiary.federation.flows import Flow
 from ostiary.federation.id_tokens import ALGORITHMS, Expected, KeySet
 from ostiary.federation.oauth2 import challenge_of, code_of, object_of
+from ostiary.federation.pictures import Pictures
 from ostiary.federation.presets import OpenIDPreset
 from ostiary.federation.profiles import subject_of, text_of
 from ostiary.federation.token_cache import TokenCache
@@ -74,6 +75,7 @@ class OpenIDProvider:
         clock: Callable[[], int],
         *,
         may_create: bool,
+        pictures: Pictures | None = None,
     ) -> None:
         self.name = preset.name
         self.label = preset.label
@@ -86,6 +88,7 @@ class OpenIDProvider:
         """Tokens that are being renewed at this moment, by holder: who wants them too waits for the same (`renewal`)."""
         self.unwritten: dict[str, tuple[ProviderSession, Grant]] = {}
         """Fresh tokens that the database has not taken yet: the provider may not give them twice."""
+        self._pictures = pictures
         self._preset = preset
         self._registration = registration
         self._transport = transport
@@ -128,10 +131,14 @@ class OpenIDProvider:
             sources: roles.Sources = {"id": claims, "userinfo": userinfo, "access": access}
             sources = await overage.completed(self.settings, sources, self.on_behalf, self._transport, access_token)
         try:
-            return self._assertion(sources, self._grant(answer, claims), _posted_name(parameters))
+            assertion = self._assertion(sources, self._grant(answer, claims), _posted_name(parameters))
         except FederationRefused as refusal:
             refusal.claims = tuple(_merged(claims, userinfo))
             raise
+        if self._pictures is None or not assertion.avatar:
+            return assertion
+        own = (self._preset.issuer, metadata.userinfo_endpoint or "")
+        return replace(assertion, picture=self._pictures.reader(assertion.avatar, access_token, own))
 
     async def close(self) -> None:
         """Let go of connections; a renewal under way is finished first."""

@@ -13,6 +13,7 @@ from ostiary.federation.flows import Flow
 from ostiary.federation.ldap import LdapDirectory
 from ostiary.federation.oauth2 import OAuth2Provider
 from ostiary.federation.oidc import OpenIDProvider, Registration
+from ostiary.federation.pictures import Pictures
 from ostiary.federation.saml import SamlProvider
 from ostiary.federation.transport import Transport
 from ostiary.identity.federated import Assertion, Directory
@@ -119,7 +120,9 @@ def _openid(settings: Settings, clock: Callable[[], int]) -> Iterator[RedirectPr
         if group.is_configured:
             known = Registration(group.client_id, group.client_secret.get_secret_value, is_secret_posted=group.generate_nonce)
             line = _line(settings, allow_http=group.allow_http)
-            yield OpenIDProvider(presets.openid(group, name), known, group, line, clock, may_create=group.allow_registration)
+            seen = Pictures(settings.federation, group.picture_origins, allow_http=group.allow_http)
+            preset = presets.openid(group, name)
+            yield OpenIDProvider(preset, known, group, line, clock, may_create=group.allow_registration, pictures=seen)
 
 
 def _line(settings: Settings, *, allow_http: bool = False, agent: str = "") -> Transport:

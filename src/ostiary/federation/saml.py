@@ -15,6 +15,7 @@ from lxml import etree
 
 from ostiary.federation import saml_xml
 from ostiary.federation.flows import Flow
+from ostiary.federation.pictures import Pictures
 from ostiary.federation.saml_rules import Expected, Subject, check_assertion, check_response
 from ostiary.federation.saml_xml import METADATA, PROTOCOL, SAML, SamlError
 from ostiary.identity.context import micros
@@ -44,6 +45,7 @@ class SamlProvider:
 
     def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
         self._settings = settings.saml
+        self._pictures = Pictures(settings.federation)
         self._certificates = settings.saml.certificates
         self._clock = clock
         self.label = settings.saml.button_label or "SAML"
@@ -152,6 +154,7 @@ class SamlProvider:
         # A configured full name is taken even when it is missing, as in the original: then the others below speak.
         name = _first(attributes, names.name_claim) if names.name_claim else None
         name = name or " ".join(part for part in (given, family) if part) or username or email or subject.name_id
+        avatar = picture if picture.startswith("https://") and len(picture) <= LONGEST_ADDRESS else None
         return Assertion(
             provider=NAME,
             issuer=subject.issuer,
@@ -160,7 +163,8 @@ class SamlProvider:
             is_email_verified=True,
             name=name,
             username=username or _joined(attributes, names.given_name_claim, "given_name") or email,
-            avatar=picture if picture.startswith("https://") and len(picture) <= LONGEST_ADDRESS else None,
+            avatar=avatar,
+            picture=self._pictures.reader(avatar) if avatar else None,
             claims={key: list(values) for key, values in attributes.items()},
             once=Once(f"{subject.issuer}|{subject.assertion_id}", subject.until),
         )

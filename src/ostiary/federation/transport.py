@@ -108,7 +108,7 @@ class Transport:
     def _line(self) -> httpx.AsyncClient:
         if self._client is None:
             self._client = httpx.AsyncClient(
-                verify=_certificates(self._authorities),
+                verify=certificates(self._authorities),
                 proxy=self._proxy,
                 trust_env=False,
                 follow_redirects=False,
@@ -160,7 +160,8 @@ def _basic(name: str, password: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def _certificates(authorities: str) -> ssl.SSLContext:
+def certificates(authorities: str) -> ssl.SSLContext:
+    """The system's CAs, and those in this file."""
     context = ssl.create_default_context()
     if authorities:
         context.load_verify_locations(authorities)

@@ -7,18 +7,19 @@ verified gives way, since whoever registered it never showed that the address is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
-from ostiary.identity import accounts, arrivals, audit, credentials, links, policy, sign_in
+from ostiary.identity import accounts, arrivals, audit, credentials, links, pictures, policy, sign_in
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.credentials import FEDERATED, Credential
 from ostiary.identity.methods import Verified
+from ostiary.identity.pictures import Picture
 from ostiary.identity.provider_sessions import Grant
 from ostiary.identity.refusals import DomainRefused, FederationRefused, LastWayIn, Refusal
 from ostiary.identity.sessions import Principal
@@ -48,6 +49,9 @@ class Assertion:
     name: str
     username: str | None = None
     avatar: str | None = None
+    """The address of a picture, at the provider's word."""
+    picture: Callable[[], Awaitable[Picture]] | None = None
+    """Fetches it, where we keep our own (`pictures`). Raises FederationRefused."""
     role: str | None = None
     """The role that the provider decides, set at every sign-in; None leaves it alone."""
     keeps_admin: bool = False
@@ -207,7 +211,7 @@ async def _create(ctx: Context, assertion: Assertion, *, first_is_admin: bool) -
         assertion.email or "",
         assertion.name or assertion.username or (assertion.email or "").partition("@")[0],
         username=assertion.username,
-        avatar=assertion.avatar,
+        avatar=assertion.avatar if assertion.picture is None else None,
         provider=assertion.provider,
         role=assertion.role or accounts.USER,
         verified_at=ctx.now if assertion.is_email_verified else None,
@@ -234,7 +238,8 @@ async def _bring_up_to_date(ctx: Context, account: Account, assertion: Assertion
         await accounts.change(ctx, account.id, "name", assertion.name)
     if assertion.username and assertion.username != account.username:
         await accounts.change(ctx, account.id, "username", assertion.username)
-    if assertion.avatar and assertion.avatar != account.avatar and "manual=true" not in (account.avatar or ""):
+    is_shown = assertion.avatar == account.avatar or pictures.CHOSEN in (account.avatar or "") or assertion.picture is not None
+    if assertion.avatar and not is_shown:
         await accounts.change(ctx, account.id, "avatar", assertion.avatar)
     is_kept = assertion.keeps_admin and account.role == accounts.ADMIN
     if assertion.role and assertion.role != account.role and not is_kept:

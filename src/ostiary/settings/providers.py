@@ -180,6 +180,11 @@ class OpenID(Group):
     clock_tolerance: Seconds = setting(
         MOST_CLOCK_TOLERANCE, "OPENID_CLOCK_TOLERANCE", about="seconds that clocks may differ; more than 60 counts as 60"
     )
+    picture_origins: Names = setting(
+        (),
+        "OPENID_AVATAR_AUTHORIZED_ORIGINS",
+        about="comma list of origins that pictures may come from with the person's token, and from inside the network",
+    )
     keys_cached: Milliseconds = setting(
         timedelta(minutes=1), "OPENID_JWKS_URL_CACHE_TIME", about="milliseconds for which its keys are kept"
     )

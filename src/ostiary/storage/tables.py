@@ -158,6 +158,19 @@ links = Table(
     Index("links_purpose_email", "purpose", "email"),
 )
 
+# What a provider shows of somebody, one each. Without a name it stands for a picture that could not be had.
+pictures = Table(
+    "pictures",
+    metadata,
+    Column("account_id", Text, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    # A digest of the provider's address of it.
+    _text("source"),
+    Column("name", Text, nullable=True, unique=True),
+    _text("media_type", optional=True),
+    Column("content", LargeBinary, nullable=True),
+    _time("fetched_at"),
+)
+
 provider_sessions = Table(
     "provider_sessions",
     metadata,

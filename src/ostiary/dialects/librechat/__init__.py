@@ -16,6 +16,7 @@ from ostiary.dialects.librechat import (
     federated_sessions,
     identities,
     oauth,
+    pictures,
     recovery,
     saml,
     two_factor,
@@ -27,6 +28,7 @@ from ostiary.http.wire import Wire
 from ostiary.identity import recovery as core_recovery
 from ostiary.identity import verification
 from ostiary.identity.asks import Answer
+from ostiary.identity.pictures import PATH
 from ostiary.identity.refusals import Refusal
 
 
@@ -298,6 +300,13 @@ class LibreChat(Wire):
         self._admin_routes()
 
     def _identity_routes(self) -> None:
+        self.route(
+            "GET",
+            f"{PATH}{{name}}",
+            pictures.show,
+            summary="A person's picture",
+            answers=doc.answers({200: doc.PICTURE}, 404),
+        )
         self.route(
             "GET",
             "/api/user/identities",

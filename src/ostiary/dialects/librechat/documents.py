@@ -32,6 +32,7 @@ TEXT: Answer = {"description": "Text", "content": {"text/html": {"schema": _TEXT
 TEXT_OR_MESSAGE: Answer = {"description": "Text or JSON", "content": {**TEXT["content"], **MESSAGE["content"]}}
 EMPTY: Answer = {"description": "Nothing", "content": {"application/json": {}}}
 METADATA: Answer = {"description": "SAML metadata", "content": {"application/samlmetadata+xml": {"schema": _TEXT}}}
+PICTURE: Answer = {"description": "A picture", "content": {f"image/{kind}": {} for kind in ("png", "jpeg", "gif", "webp")}}
 MOVED: Answer = {"description": "Redirect", "headers": {"Location": {"schema": _TEXT}}}
 ANY_OBJECT: Answer = {"description": "JSON", "content": {"application/json": {}}}
 ADMIN_ERROR = object_of(error=_TEXT, error_code=_TEXT)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from starlette.responses import Response
 
 from ostiary.crypto.tokens import random_hex
-from ostiary.dialects.librechat import reuse, tokens
+from ostiary.dialects.librechat import pictures, reuse, tokens
 from ostiary.dialects.librechat.auth import ticket
 from ostiary.federation import flows
 from ostiary.federation.flows import Flow, new_flow
@@ -70,6 +70,7 @@ async def callback(call: Call) -> Response:
         raise
     except (Refusal, MalformedBodyError, UnavailableError):
         return moved(failure_url(call), [done])
+    await pictures.follow(call, assertion, outcome.account.id)
     if isinstance(outcome, FactorRequired):
         temporary = tokens.temporary_token(call.services, outcome.account, secret, ctx.now)
         owed = [cookies.challenge(call, secret)] if page_token else []
