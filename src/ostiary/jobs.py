@@ -9,7 +9,20 @@ from random import SystemRandom
 
 from ostiary.crypto.sealing import SealBrokenError
 from ostiary.federation import renewal
-from ostiary.identity import asks, audit, bans, challenges, deletion, key_ring, links, provider_sessions, resealing, sessions
+from ostiary.identity import (
+    asks,
+    audit,
+    audit_chain,
+    bans,
+    challenges,
+    deletion,
+    key_ring,
+    links,
+    provider_sessions,
+    resealing,
+    sessions,
+)
+from ostiary.identity.audit_chain import BrokenChainError
 from ostiary.identity.context import Client, Services, begin
 from ostiary.mail import outbox
 from ostiary.mail.mailbox import LocalMailbox
@@ -21,8 +34,10 @@ SWEEP_SECONDS = 60
 RENEW_SECONDS = (20, 40)
 LOOK_SECONDS = 5
 AFTER_SECONDS = (0.05, 0.5)
+LINK_SECONDS = 5
+"""How long an event may wait for its place in the audit's chain."""
+TELL_HEAD_SECONDS = 600
 DAY = 24 * 3600 * 1_000_000
-AUDIT_RETENTION = 365 * DAY
 _random = SystemRandom()
 _NOBODY = Client("", "jobs")
 
@@ -35,6 +50,9 @@ class Jobs:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._resealed = 0
+        self._chain_trouble = ""
+        self._told_head = 0
+        self._told_head_at = 0
         settings = services.settings
         self._transport = (
             SMTPTransport(settings.mail) if settings.mail.is_configured else LocalMailbox(settings.server.data / "mailbox")
@@ -43,18 +61,21 @@ class Jobs:
 
     def start(self) -> None:
         """Begin."""
-        forever = (self._mail_forever(), self._sweep_forever(), self._keys_forever())
+        forever = (self._mail_forever(), self._sweep_forever(), self._keys_forever(), self._link_forever())
         self._tasks = [asyncio.create_task(each) for each in forever]
         if self._services.settings.reuses_tokens:
             self._tasks.append(asyncio.create_task(self._renew_forever()))
 
     async def stop(self) -> None:
-        """End; a mail under way is finished or tried again by the next process."""
+        """End; a mail under way is finished or tried again by the next process. No event is left unlinked."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        if self._tasks:
+            await self._guarded(self.link_audit)
+            self._tasks = []
 
     async def dispatch(self) -> int:
         """Send all that is due now, some at a time; how many left."""
@@ -103,8 +124,26 @@ class Jobs:
             await links.sweep(ctx, ctx.now - DAY)
             await bans.sweep(ctx, ctx.now)
             await key_ring.sweep(ctx)
-            await audit.sweep(ctx, ctx.now - AUDIT_RETENTION)
             await outbox.sweep(ctx.db, ctx.now)
+        with contextlib.suppress(BrokenChainError):
+            kept = self._services.settings.storage.audit_days * DAY
+            await audit_chain.sweep(self._services, _NOBODY, self._services.clock() - kept)
+
+    async def link_audit(self) -> None:
+        """Link the events that wait. Now and then the log is told the chain's head: a copy that nobody can change here."""
+        try:
+            head = await audit_chain.link_waiting(self._services, _NOBODY)
+        except BrokenChainError as error:
+            if self._chain_trouble != str(error):
+                self._chain_trouble = str(error)
+                async with begin(self._services, _NOBODY) as ctx:
+                    await audit.record(ctx, audit.Event.CHAIN_BROKEN, None, str(error))
+            return
+        self._chain_trouble = ""
+        now = self._services.clock()
+        if head.position != self._told_head and now - self._told_head_at >= TELL_HEAD_SECONDS * 1_000_000:
+            self._told_head, self._told_head_at = head.position, now
+            log.info("audit:chain:head", head=str(head))
 
     async def look_for_keys(self) -> None:
         """Use the keys of the ring as they are now; seal anew what an earlier one sealed."""
@@ -164,6 +203,11 @@ class Jobs:
             # Several nodes shall not look at the same moment.
             await asyncio.sleep(_random.uniform(*RENEW_SECONDS))
             await self._guarded(self.renew)
+
+    async def _link_forever(self) -> None:
+        while True:
+            await self._guarded(self.link_audit)
+            await asyncio.sleep(LINK_SECONDS)
 
     async def _keys_forever(self) -> None:
         while True:

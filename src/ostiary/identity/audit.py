@@ -1,13 +1,18 @@
-"""The audit: one vocabulary, one row per outcome, in the same transaction as what it speaks of."""
+"""The audit: one vocabulary, one row per outcome, in the same transaction as what it speaks of.
+
+Each row is sealed as it is written, which asks the database nothing; `audit_chain` links the rows to one another soon after.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypedDict, Unpack
 
 import msgspec
-from sqlalchemy import Text, bindparam, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Text, bindparam, insert, or_, select
 
-from ostiary.identity.context import Context, Outcome, new_id
+from ostiary.identity import devices
+from ostiary.identity.context import Context, Outcome, Services, new_id
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import audit_events
 
@@ -58,6 +63,8 @@ class Event(StrEnum):
     GRANT_DEAD = "account:provider_tokens:ended"
     IMPORTED = "account:imported"
     KEYS_ROTATED = "keys:rotated"
+    CHAIN_BROKEN = "audit:chain:broken"
+    CHAIN_RESTARTED = "audit:chain:restarted"
 
 
 _WARNINGS = frozenset(
@@ -69,8 +76,13 @@ _WARNINGS = frozenset(
         Event.FACTOR_LOCKED,
         Event.VIOLATION,
         Event.STEP_UP_REFUSED,
+        Event.CHAIN_BROKEN,
+        Event.CHAIN_RESTARTED,
     },
 )
+FOR_EVER = 2**62
+DEVICE_LENGTH = 12
+"""So much of a device's id tells devices apart and helps nobody to make its mark."""
 
 
 class AuditEvent(msgspec.Struct, frozen=True):
@@ -84,7 +96,32 @@ class AuditEvent(msgspec.Struct, frozen=True):
     address: str
     user_agent: str
     request_id: str
+    device: str | None
     detail: str
+    seal: bytes | None = None
+    position: int | None = None
+    link: bytes | None = None
+
+
+class Picked(TypedDict, total=False):
+    """Which rows to look for. In `event`, `address` and `reason` a `*` (or SQL's `%`) stands for anything."""
+
+    account_id: str | None
+    event: str | None
+    address: str | None
+    reason: str | None
+
+
+class Wanted(Picked, total=False):
+    """The same, and from when (after) to when (microseconds)."""
+
+    since: int
+    until: int
+
+
+def _like(column: ColumnElement[str | None], name: str) -> ColumnElement[bool]:
+    given = bindparam(name, type_=Text)
+    return or_(given.is_(None), column.like(given, escape="\\"))
 
 
 _record = Statement(insert(audit_events).values({column.name: bindparam(column.name) for column in audit_events.c}))
@@ -96,19 +133,20 @@ _latest = Query(
             bindparam("account_id", type_=Text).is_(None),
             audit_events.c.account_id == bindparam("account_id", type_=Text),
         ),
-        or_(bindparam("event", type_=Text).is_(None), audit_events.c.event.like(bindparam("event", type_=Text))),
+        _like(audit_events.c.event, "event"),
+        _like(audit_events.c.address, "address"),
+        _like(audit_events.c.reason, "reason"),
         audit_events.c.at > bindparam("since"),
+        audit_events.c.at <= bindparam("until"),
     )
     .order_by(audit_events.c.at.desc())
     .limit(bindparam("most")),
 )
-_sweep = Statement(delete(audit_events).where(audit_events.c.at < bindparam("before")))
 
 
 async def record(ctx: Context, event: Event, account_id: str | None = None, reason: str = "", **detail: str | int | bool) -> None:
     """Write the row, and the log line once it is durable. A write: hash and talk before it."""
-    await ctx.db.run(
-        _record,
+    row = AuditEvent(
         id=new_id(),
         at=ctx.now,
         event=event.value,
@@ -117,23 +155,40 @@ async def record(ctx: Context, event: Event, account_id: str | None = None, reas
         address=ctx.client.address,
         user_agent=ctx.client.user_agent[:256],
         request_id=ctx.client.request_id,
+        device=_device(ctx, account_id),
         detail=msgspec.json.encode(detail).decode() if detail else "{}",
     )
+    sealed = msgspec.structs.replace(row, seal=seal_of(ctx.services, row))
+    await ctx.db.run(_record, **msgspec.structs.asdict(sealed))
     ctx.outcomes.append(Outcome(event.value, account_id, reason or None, event in _WARNINGS))
 
 
-async def latest(
-    ctx: Context,
-    *,
-    account_id: str | None = None,
-    event: str | None = None,
-    since: int = 0,
-    most: int = 100,
-) -> list[AuditEvent]:
-    """The newest rows first. `event` may hold SQL's `%`."""
-    return await ctx.db.all(_latest, account_id=account_id, event=event, since=since, most=most)
+async def latest(ctx: Context, *, most: int = 100, **wanted: Unpack[Wanted]) -> list[AuditEvent]:
+    """The newest rows first."""
+    return await ctx.db.all(
+        _latest,
+        account_id=wanted.get("account_id"),
+        event=_pattern(wanted.get("event")),
+        address=_pattern(wanted.get("address")),
+        reason=_pattern(wanted.get("reason")),
+        since=wanted.get("since", 0),
+        until=wanted.get("until", FOR_EVER),
+        most=most,
+    )
 
 
-async def sweep(ctx: Context, before: int) -> int:
-    """Delete rows older than the retention."""
-    return await ctx.db.run(_sweep, before=before)
+def seal_of(services: Services, row: AuditEvent) -> bytes:
+    """The keyed digest over all that the row says: nobody without the root key can write a row or change one."""
+    said = (row.id, row.at, row.event, row.account_id, row.reason, row.address, row.user_agent, row.request_id)
+    return services.digester.digest("audit row", msgspec.json.encode((*said, row.device, row.detail)).decode())
+
+
+def _device(ctx: Context, account_id: str | None) -> str | None:
+    known = devices.known(ctx, account_id) if account_id is not None and ctx.client.device else None
+    return known[:DEVICE_LENGTH] if known else None
+
+
+def _pattern(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return text.replace("\\", "\\\\").replace("_", "\\_").replace("*", "%")

@@ -110,6 +110,7 @@ class Storage(Group):
     database_url: str = setting("", "DATABASE_URL", about="sqlite:///path or postgresql://…; default <OSTIARY_DATA>/ostiary.db")
     redis_url: str = setting("", "REDIS_URL", about="redis://… to share limits and lockouts between processes")
     pool_size: Whole = setting(10, "OSTIARY_DATABASE_POOL", about="PostgreSQL connections of one process", ge=1, le=500)
+    audit_days: Whole = setting(365, "OSTIARY_AUDIT_DAYS", about="days for which the audit is kept", ge=1, le=36500)
 
 
 class Secrets(Group):

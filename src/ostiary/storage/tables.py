@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 metadata = MetaData(
     naming_convention={"ix": "%(table_name)s_%(column_0_N_name)s", "uq": "%(table_name)s_%(column_0_N_name)s_key"},
@@ -34,6 +45,10 @@ def _account(*, optional: bool = False, unique: bool = False) -> Column[str]:
         unique=unique,
         index=not unique,
     )
+
+
+def _index_where(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 accounts = Table(
@@ -243,15 +258,24 @@ audit_events = Table(
     _text("address"),
     _text("user_agent"),
     _text("request_id"),
+    # The start of a known device's id.
+    _text("device", optional=True),
     _text("detail"),
+    # A keyed digest over all of the above; NULL in rows of before the chain.
+    Column("seal", LargeBinary, nullable=True),
+    # The row's place in the chain and its digest over seal and predecessor; NULL until it is linked.
+    Column("position", BigInteger, nullable=True),
+    Column("link", LargeBinary, nullable=True),
     Index("audit_events_at", "at"),
     Index("audit_events_account_id_at", "account_id", "at"),
+    _index_where("audit_events_position", "position", where="position IS NOT NULL", unique=True),
+    _index_where("audit_events_unlinked", "at", "id", where="position IS NULL"),
 )
 
 markers = Table(
     "markers",
     metadata,
-    # Things that happen once in the life of a deployment, such as the first administrator.
+    # Things that are one in the life of a deployment: the first administrator, the ends of the audit's chain.
     Column("name", Text, primary_key=True),
     _text("value"),
     _time("created_at"),
