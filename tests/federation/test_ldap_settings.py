@@ -21,6 +21,9 @@ SAFE = {"LDAP_URL": "ldaps://ldap.example.org", "LDAP_USER_SEARCH_BASE": "dc=exa
         ({"LDAP_URL": "ldaps://ldap.example.org:many"}, "LDAP_URL must be"),
         ({"LDAP_URL": "ldaps://ldap.example.org/dc=example"}, "LDAP_URL must be"),
         ({"LDAP_STARTTLS": "true"}, "LDAP_STARTTLS is for ldap://"),
+        ({"LDAP_URL": "ldaps://one.example.org ldap://two.example.org"}, "LDAP_STARTTLS"),
+        ({"LDAP_URL": "ldaps://one.example.org, two.example.org"}, "LDAP_URL must be"),
+        ({"LDAP_URL": " , "}, "LDAP_URL must be"),
         ({"LDAP_BIND_DN": "cn=reader"}, "LDAP_BIND_CREDENTIALS"),
         ({"LDAP_BIND_CREDENTIALS": "secret"}, "without LDAP_BIND_DN"),
         ({"LDAP_SEARCH_FILTER": "(mail=*)"}, "LDAP_SEARCH_FILTER"),
@@ -58,8 +61,17 @@ def test_clear_text_needs_its_own_switch_and_is_warned_about() -> None:
 
 def test_the_check_is_on_by_default() -> None:
     assert Settings.load(SAFE).directory.verifies
-    assert Settings.load(SAFE).directory.address == ("ldap.example.org", 636)
+    assert Settings.load(SAFE).directory.servers == (("ldap.example.org", 636, True),)
 
 
 def test_nothing_set_is_no_directory() -> None:
     assert not Settings.load({}).directory.is_configured
+
+
+@pytest.mark.parametrize("between", [" ", ",", ", ", "\n"])
+def test_a_directory_may_have_several_servers(between: str) -> None:
+    urls = between.join(("ldaps://one.example.org", "ldaps://two.example.org:1636"))
+
+    servers = Settings.load({**SAFE, "LDAP_URL": urls}).directory.servers
+
+    assert servers == (("one.example.org", 636, True), ("two.example.org", 1636, True))

@@ -221,3 +221,77 @@ async def test_no_more_wait_than_can_be_served(make_house: MakeHouse, slapd: Sla
 
     assert {answer.status_code for answer in answers} == {500, 503}
     assert said(next(answer for answer in answers if answer.status_code == 503))[1]["message"].startswith("The server is busy")
+
+
+@pytest.fixture
+async def second(slapd: SlapdServer) -> AsyncIterator[Relay]:
+    """Another way to the same directory, as another server of it."""
+    async with Relay(slapd.port) as relay:
+        yield relay
+
+
+def by_both(relay: Relay, second: Relay, slapd: SlapdServer, **changes: str) -> dict[str, str]:
+    urls = " ".join(f"ldap://{each.host}:{each.port}" for each in (relay, second))
+    return slapd.settings(LDAP_URL=urls, **changes)
+
+
+async def test_ldp_07_the_next_server_answers_for_one_that_is_gone(
+    make_house: MakeHouse, slapd: SlapdServer, relay: Relay, second: Relay
+) -> None:
+    house = await make_house(**by_both(relay, second, slapd))
+    uid = slapd.add_person()
+    statuses = [(await login(house, uid)).status_code]
+    unused = second.connections
+
+    await relay.down()
+    statuses += [(await login(house, uid)).status_code for _ in range(2)]
+    await relay.up()
+    gone = relay.connections
+    statuses.append((await login(house, uid)).status_code)
+    await second.down()
+    house.clock.advance(2.1)
+    statuses.append((await login(house, uid)).status_code)
+
+    assert statuses == [200] * 5
+    assert (unused, relay.connections > gone) == (0, True)
+
+
+async def test_ldp_07_a_silent_server_and_the_next_fit_into_the_time_of_one(
+    make_house: MakeHouse, slapd: SlapdServer, relay: Relay, second: Relay
+) -> None:
+    relay.mode = "silent"
+    house = await make_house(**by_both(relay, second, slapd, OSTIARY_LDAP_TIMEOUT="5"))
+    uid = slapd.add_person()
+    began_at = time.monotonic()
+
+    first = await login(house, uid)
+    waited = time.monotonic() - began_at
+    later = await login(house, uid)
+
+    assert (first.status_code, later.status_code) == (200, 200)
+    assert waited < 5
+
+
+async def test_ldp_07_with_no_server_left_the_answer_is_the_same_and_at_once(
+    make_house: MakeHouse, slapd: SlapdServer, relay: Relay, second: Relay
+) -> None:
+    house = await make_house(**by_both(relay, second, slapd))
+    uid = slapd.add_person()
+    await relay.down()
+    await second.down()
+
+    assert [await is_down(house, uid) for _ in range(2)] == [True, True]
+    await second.up()
+    house.clock.advance(2.1)
+    assert (await login(house, uid)).status_code == 200
+
+
+async def test_a_wrong_password_is_asked_of_one_server_alone(
+    make_house: MakeHouse, slapd: SlapdServer, relay: Relay, second: Relay
+) -> None:
+    house = await make_house(**by_both(relay, second, slapd))
+
+    answer = await login(house, slapd.add_person(), "wrong password")
+
+    assert answer.status_code == 404
+    assert second.connections == 0

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Sequence
 from functools import partial
 
-from ostiary.federation.ldap_connections import SUCCESS, Connections, Entry, Exchange, Link, Outcome, TroubleError
+from ostiary.federation.ldap_connections import SUCCESS, Entry, Exchange, Link, Outcome, TroubleError
+from ostiary.federation.ldap_servers import Servers
 from ostiary.identity.accounts import USER
 from ostiary.identity.context import Context
 from ostiary.identity.federated import Assertion
@@ -53,7 +54,7 @@ class LdapDirectory:
 
     def __init__(self, settings: Directory) -> None:
         self._settings = settings
-        self._connections = Connections(settings)
+        self._servers = Servers(settings)
         self._issuer = f"ldap:{same_name(settings.search_base)}"
         wanted = (
             *_USUAL_ATTRIBUTES,
@@ -68,15 +69,15 @@ class LdapDirectory:
     async def authenticate(self, ctx: Context, identifier: str, password: str) -> Assertion:
         """Who this is. Raises DirectoryRefused, GroupRefused, DirectoryUnavailable, Busy."""
         secret = _checked_form(identifier, password)
-        return await self._connections.run(partial(self._identified, identifier.strip(), secret), ctx.now)
+        return await self._servers.run(partial(self._identified, identifier.strip(), secret), ctx.now)
 
     async def check(self, now: int) -> None:
-        """Look at the search base as the service would. Raises DirectoryUnavailable; DirectoryRefused when it is not there."""
-        await self._connections.run(self._check_base, now)
+        """Look at the search base of every server. Raises DirectoryUnavailable; DirectoryRefused when it is not there."""
+        await self._servers.run_at_each(self._check_base, now)
 
     async def close(self) -> None:
         """Let go of connections."""
-        await self._connections.close()
+        await self._servers.close()
 
     def _check_base(self, exchange: Exchange) -> None:
         settings = self._settings

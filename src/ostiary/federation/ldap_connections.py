@@ -23,6 +23,7 @@ from ldap3.core.exceptions import LDAPException
 from ostiary.identity.refusals import Busy, DirectoryUnavailable, Refusal
 from ostiary.observability.logging import log
 from ostiary.settings import Directory
+from ostiary.settings.directory import LdapServer
 
 SUCCESS = 0
 REST = 2_000_000
@@ -86,21 +87,19 @@ class _CheckedTls(ldap3.Tls):
 class Link:
     """One connection. Its calls block, and raise TroubleError."""
 
-    def __init__(self, settings: Directory, tls: ssl.SSLContext) -> None:
-        host, port = settings.address
-        seconds = settings.timeout.total_seconds()
+    def __init__(self, settings: Directory, there: LdapServer, tls: ssl.SSLContext, seconds: float) -> None:
         server = ldap3.Server(
-            host,
-            port=port,
-            use_ssl=settings.is_tls,
-            tls=_CheckedTls(tls, host),
+            there.host,
+            port=there.port,
+            use_ssl=there.is_tls,
+            tls=_CheckedTls(tls, there.host),
             get_info=ldap3.NONE,
             allowed_referral_hosts=[],
             connect_timeout=math.ceil(seconds),
         )
         self.last_used = 0.0
         self._starts_tls = settings.starttls
-        self._needs_tls = settings.starttls or settings.is_tls
+        self._needs_tls = settings.starttls or there.is_tls
         self._connection = ldap3.Connection(
             server,
             auto_referrals=False,
@@ -244,10 +243,12 @@ class Exchange:
 
 
 class Connections:
-    """All connections to one directory."""
+    """All connections to one server of a directory. `seconds` is what it may take of a sign-in's time."""
 
-    def __init__(self, settings: Directory) -> None:
+    def __init__(self, settings: Directory, server: LdapServer, seconds: float) -> None:
         self._settings = settings
+        self._server = server
+        self._seconds = seconds
         self._tls = tls_context(settings)
         self._threads = ThreadPoolExecutor(settings.connections, "ldap")
         self._idle: dict[Kind, list[Link]] = {"service": [], "person": []}
@@ -268,7 +269,7 @@ class Connections:
         exchange = Exchange(self)
         self._under_way += 1
         try:
-            async with asyncio.timeout(self._settings.timeout.total_seconds()):
+            async with asyncio.timeout(self._seconds):
                 result = await asyncio.get_running_loop().run_in_executor(self._threads, work, exchange)
         except Refusal:
             self._answered()
@@ -286,7 +287,7 @@ class Connections:
 
     def new_link(self) -> Link:
         """Another connection, not open yet."""
-        return Link(self._settings, self._tls)
+        return Link(self._settings, self._server, self._tls, self._seconds)
 
     def bind_service(self, link: Link) -> None:
         """Bind as the service, if there is one; without, the search is anonymous."""
@@ -340,7 +341,7 @@ class Connections:
             self._is_down = True
             self._resting_until = now + REST
             self.close_idle()
-        log.warning("directory:unavailable", reason=why)
+        log.warning("directory:unavailable", server=f"{self._server.host}:{self._server.port}", reason=why)
         return DirectoryUnavailable(why)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar
-from urllib.parse import SplitResult, urlsplit
+from typing import Annotated, ClassVar, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, SecretStr
 
@@ -28,6 +28,14 @@ def _semicolon_list(given: object) -> object:
     return tuple(item for part in given.split(";") if (item := part.strip())) if isinstance(given, str) else given
 
 
+class LdapServer(NamedTuple):
+    """Where one of a directory's servers listens; `is_tls` means TLS from the first byte."""
+
+    host: str
+    port: int
+    is_tls: bool
+
+
 Groups = Annotated[tuple[str, ...], BeforeValidator(_semicolon_list)]
 
 
@@ -35,7 +43,11 @@ class Directory(Group):
     """Sign-in by LDAP. With LDAP_URL and LDAP_USER_SEARCH_BASE it replaces local passwords on LibreChat's wire."""
 
     title: ClassVar[str] = "LDAP"
-    url: str = setting("", "LDAP_URL", about="ldap://host or ldaps://host of the directory; unset: local passwords")
+    url: str = setting(
+        "",
+        "LDAP_URL",
+        about="ldap://host or ldaps://host of the directory, a list if it has several servers; unset: local passwords",
+    )
     search_base: str = setting("", "LDAP_USER_SEARCH_BASE", about="DN under which people are searched")
     bind_dn: str = setting("", "LDAP_BIND_DN", about="DN that searches; unset: an anonymous search")
     bind_credentials: SecretStr = setting(SecretStr(""), "LDAP_BIND_CREDENTIALS", about="the password of LDAP_BIND_DN")
@@ -91,16 +103,18 @@ class Directory(Group):
         """Whether the directory replaces local passwords."""
         return bool(self.url and self.search_base)
 
-    @cached_property
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme.lower(), 389)
-
     @property
-    def is_tls(self) -> bool:
-        """TLS from the first byte."""
-        return urlsplit(self.url).scheme.lower() == "ldaps"
+    def _urls(self) -> list[str]:
+        return self.url.replace(",", " ").split()
+
+    @cached_property
+    def servers(self) -> tuple[LdapServer, ...]:
+        """The directory's servers, all with the same entries."""
+        found = map(urlsplit, self._urls)
+        return tuple(
+            LdapServer(parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme.lower()], parts.scheme.lower() == "ldaps")
+            for parts in found
+        )
 
     @cached_property
     def roles_by_group(self) -> tuple[tuple[str, str], ...]:
@@ -115,18 +129,17 @@ class Directory(Group):
             missing = "LDAP_USER_SEARCH_BASE" if self.url else "LDAP_URL"
             yield f"{missing} is missing: LDAP needs LDAP_URL and LDAP_USER_SEARCH_BASE. Set both, or neither"
             return
-        parts = _split(self.url)
-        if parts is None or parts.scheme.lower() not in _DEFAULT_PORTS or not parts.hostname or parts.path.strip("/"):
+        if not self._urls or not all(map(_is_server, self._urls)):
             yield "LDAP_URL must be an address such as ldaps://ldap.example.org, or ldap://ldap.example.org with LDAP_STARTTLS"
             return
-        yield from self._transport_complaints(parts.hostname)
+        yield from self._transport_complaints()
         yield from self._bind_complaints()
         yield from self._form_complaints()
 
-    def _transport_complaints(self, host: str) -> Iterator[str]:
-        if self.is_tls and self.starttls:
+    def _transport_complaints(self) -> Iterator[str]:
+        if self.starttls and any(server.is_tls for server in self.servers):
             yield "LDAP_STARTTLS is for ldap:// addresses, and LDAP_URL is ldaps://. Remove one of them"
-        if not self.is_tls and not self.starttls and host not in _LOOPBACK and not self.allows_clear_text:
+        if self._speaks_in_the_clear and not self.allows_clear_text:
             yield (
                 "LDAP_URL is ldap:// without LDAP_STARTTLS: passwords would cross the network in the clear. Use ldaps://, or "
                 "LDAP_STARTTLS=true; OSTIARY_LDAP_ALLOW_CLEAR_TEXT=true does it nevertheless"
@@ -138,6 +151,11 @@ class Directory(Group):
             )
         if self.ca_path and not Path(self.ca_path).is_file():
             yield "LDAP_CA_CERT_PATH is not a file that can be read. Give the path of the CA's certificate (PEM)"
+
+    @property
+    def _speaks_in_the_clear(self) -> bool:
+        """Whether passwords would leave this machine unencrypted."""
+        return not self.starttls and any(not server.is_tls and server.host not in _LOOPBACK for server in self.servers)
 
     def _bind_complaints(self) -> Iterator[str]:
         if self.bind_dn and not self.bind_credentials.get_secret_value():
@@ -172,20 +190,20 @@ class Directory(Group):
         """What an operator should know although it works."""
         if not self.is_configured:
             return
-        if not self.verifies and (self.is_tls or self.starttls):
+        if not self.verifies and (self.starttls or any(server.is_tls for server in self.servers)):
             yield "LDAP_TLS_REJECT_UNAUTHORIZED=false: anyone on the way can pose as the directory and read passwords"
-        if not self.is_tls and not self.starttls and self.address[0] not in _LOOPBACK:
+        if self._speaks_in_the_clear:
             yield "OSTIARY_LDAP_ALLOW_CLEAR_TEXT=true: passwords cross the network in the clear"
 
 
-def _split(url: str) -> SplitResult | None:
-    """The parts of an address whose port is a number."""
+def _is_server(url: str) -> bool:
+    """Whether it says where a server listens, and no more."""
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises where it is none
+        parts.port  # noqa: B018 - raises where it is no number
     except ValueError:
-        return None
-    return parts
+        return False
+    return parts.scheme.lower() in _DEFAULT_PORTS and bool(parts.hostname) and not parts.path.strip("/")
 
 
 def _is_balanced(text: str) -> bool:
