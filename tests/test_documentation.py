@@ -18,7 +18,10 @@ from ostiary.settings.providers import OpenID
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OURS = re.compile(r"\b(?:OSTIARY|EMAIL|OPENID|SAML|LDAP|MAIL_SMTP|ALLOW)_[A-Z0-9_]*[A-Z0-9]\b")
+OURS = re.compile(
+    r"\b(?:OSTIARY|EMAIL|OPENID|SAML|LDAP|MAIL_SMTP|ALLOW|GOOGLE|FACEBOOK|GITHUB|DISCORD|APPLE)_[A-Z0-9_]*[A-Z0-9]\b"
+)
+WAYS_IN = ("federation", "google", "facebook", "github", "discord", "apple", "openid", "saml", "directory")
 PLACEHOLDERS = {"OPENID_WORK_ISSUER", "OPENID_WORK_CLIENT_ID", "OPENID_WORK_CLIENT_SECRET"}
 
 
@@ -102,6 +105,16 @@ def test_the_variables_that_a_page_names_are_settings(page: Path) -> None:
     named = set(OURS.findall(page.read_text(encoding="utf-8")))
 
     assert named - known - {OpenID.prefix.rstrip("_")} == set()
+
+
+@pytest.mark.parametrize("group", WAYS_IN)
+def test_every_variable_of_a_way_in_is_on_the_pages_about_them(group: str) -> None:
+    pages = [ROOT / "docs" / "sign-in-methods.md", *sorted((ROOT / "docs" / "sign-in-methods").glob("*.md"))]
+    told = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+    variables = [name for names in Settings.groups()[group].variables().values() for name in names]
+
+    assert [name for name in variables if not re.search(rf"\b{name}(?:_FILE)?\b", told)] == []
 
 
 def test_the_make_targets_that_the_readme_names_exist() -> None:
