@@ -11,6 +11,7 @@ from tests.attack.harness import ROUNDS, fresh_email, interleaved, somewhere
 from tests.attack.people import MAIL_SECONDS, WRONG_PASSWORD, KeyOwner, Person, enrolled, key_owner, signed_in
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import browser
+from tests.dialects.librepass.owner import DEFAULTS, SMTP, Owner
 from tests.served import Served
 from tests.services.smtp import MailServer
 
@@ -103,6 +104,20 @@ def test_enu_08_pre_login_says_nothing_of_an_account_with_the_clients_defaults(s
         len({tuple((name, value) for name, value in reply.json().items() if name != "serverPublicKey") for reply in replies}) == 1
     )
     assert {reply.status for reply in replies} == {200}
+
+
+async def test_enu_08_registering_with_other_parameters_does_not_show_whether_the_address_was_free(make_house: MakeHouse) -> None:
+    house = await make_house(**SMTP)
+    await Owner(house.client, "taken@example.org").register()
+    others = {"parallelism": 1, "memory": 20480, "iterations": 2}
+
+    for email in ("taken@example.org", "free@example.org"):
+        await Owner(house.client, email, "not the owner's").register(**others)
+
+    told = [
+        (await house.client.get(f"/api/auth/preLogin?email={name}@example.org")).json() for name in ("taken", "free", "nobody")
+    ]
+    assert [each["memory"] for each in told] == [DEFAULTS["memory"]] * 3
 
 
 def test_enu_10_a_made_up_verification_link_tells_nothing(site: Served) -> None:

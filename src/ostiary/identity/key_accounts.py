@@ -44,20 +44,31 @@ class _Pending(msgspec.Struct, frozen=True):
     session: str
 
 
+class _Known(msgspec.Struct, frozen=True):
+    """An address's key, and whether the address is verified."""
+
+    config: str
+    verified_at: int | None
+
+
 _config_by_email = Query(
-    str,
-    select(tables.credentials.c.config)
+    _Known,
+    select(tables.credentials.c.config, tables.accounts.c.verified_at)
     .join_from(tables.accounts, tables.credentials, tables.credentials.c.account_id == tables.accounts.c.id)
     .where(tables.accounts.c.email == bindparam("email"), tables.credentials.c.kind == credentials.PUBLIC_KEY),
 )
 
 
 async def parameters(ctx: Context, email: str) -> Parameters:
-    """How this address's key is derived; for an unknown one what a new account would use."""
-    if not email:
+    """How this address's key is derived; for an unknown one what a new account would use.
+
+    Whoever must verify the address first counts as unknown: else a stranger could register somebody's address with parameters of
+    their own, and see by them whether it was free.
+    """
+    known = await ctx.db.one(_config_by_email, email=accounts.canonical(email)) if email else None
+    if known is None or (known.verified_at is None and ctx.settings.requires_verification):
         return DEFAULTS
-    config = await ctx.db.one(_config_by_email, email=accounts.canonical(email))
-    return msgspec.json.decode(config, type=Config).parameters if config else DEFAULTS
+    return msgspec.json.decode(known.config, type=Config).parameters
 
 
 async def answer_hint(ctx: Context, email: str) -> None:
