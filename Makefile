@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench attack attack-mutants races soak fuzz lock clean lanes
+.PHONY: help setup serve test check format bench attack attack-mutants races soak fuzz lock vendor clean lanes
 
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -62,10 +62,15 @@ lock: ## write the lock files anew, with the newest versions that fit (hashes, n
 	@scripts/setup check
 	$(LOCK) --upgrade --group build -o requirements.txt pyproject.toml
 	$(LOCK) --upgrade --group build --group dev -c requirements.txt -o requirements-dev.txt pyproject.toml
-	cd tests/node && npm update --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
-	$(BIN)/python -c "import json, pathlib; path = pathlib.Path('tests/node/package-lock.json'); lock = json.loads(path.read_text()); \
-	[package.pop('funding', None) for package in lock['packages'].values()]; path.write_text(json.dumps(lock, indent=2) + '\n')"
+	for folder in tests/node scripts/vendored; do (cd $$folder && npm update --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund) || exit 1; done
+	$(BIN)/python -c "import json, pathlib; paths = [pathlib.Path(f'{folder}/package-lock.json') for folder in ('tests/node', 'scripts/vendored')]; \
+	locks = [json.loads(path.read_text()) for path in paths]; [package.pop('funding', None) for lock in locks for package in lock['packages'].values()]; \
+	[path.write_text(json.dumps(lock, indent=2) + '\n') for path, lock in zip(paths, locks)]"
+
+vendor: ## bundle anew what the pages compute keys with (after `make lock`, or a change in scripts/vendored)
+	@scripts/setup test
+	node scripts/vendored/build.mjs
 
 clean: ## remove what the other targets made, except data
-	rm -rf .venv tests/node/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist src/*.egg-info src/ostiary/crypto/*.so
+	rm -rf .venv tests/node/node_modules scripts/vendored/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist src/*.egg-info src/ostiary/crypto/*.so
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
