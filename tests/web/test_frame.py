@@ -13,7 +13,7 @@ from ostiary.identity import refusals, sessions
 from ostiary.identity.refusals import Refusal
 from ostiary.storage import tables
 from ostiary.storage.statements import Query
-from ostiary.web import forms, theme
+from ostiary.web import forms, key_sign_in, theme
 from ostiary.web.messages import LANGUAGES, catalogue
 from ostiary.web.sign_in import NOTICES
 from tests.conftest import MakeHouse
@@ -300,7 +300,7 @@ def test_every_language_says_everything_with_the_same_places() -> None:
 def test_every_text_is_used_somewhere() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in [*WEB.rglob("*.py"), *WEB.rglob("*.html")])
     codes = {kind.code for kind in vars(refusals).values() if isinstance(kind, type) and issubclass(kind, Refusal)}
-    of_pages = {"otherwise", "not_found", "malformed", "failed", forms.FormRefused.code}
+    of_pages = {"otherwise", "not_found", "malformed", "failed", forms.FormRefused.code, key_sign_in.ScriptNeeded.code}
 
     for key in catalogue("en").texts:
         named = key.removesuffix(".one").removesuffix(".other")

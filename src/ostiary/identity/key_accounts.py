@@ -17,7 +17,7 @@ from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
 from ostiary.identity.public_keys import DEFAULTS, Config, NewKey, Parameters
-from ostiary.identity.refusals import AddressTaken, DomainRefused, LinkRefused, ProofRefused, RowsMismatched
+from ostiary.identity.refusals import AddressTaken, DomainRefused, LinkRefused, MethodClosed, ProofRefused, RowsMismatched
 from ostiary.identity.sessions import Principal
 from ostiary.identity.vault import Rewritten
 from ostiary.storage import tables
@@ -81,6 +81,14 @@ async def answer_hint(ctx: Context, email: str) -> None:
     hint = public_keys.open_hint(ctx, account.id, config.hint)
     await notices.send(ctx, "hint", account, hint=NO_HINT if hint is None else hint)
     await audit.record(ctx, audit.Event.HINT_SENT, account.id)
+
+
+async def held_key(ctx: Context, who: Principal) -> Config:
+    """The account's key. Raises MethodClosed for one without."""
+    config = await _config(ctx, who.account)
+    if config is None:
+        raise MethodClosed("no_key")
+    return config
 
 
 async def prove(ctx: Context, who: Principal, shared_key: str) -> Config:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import bindparam, or_, select
 
-from ostiary.identity import accounts, credentials
+from ostiary.identity import accounts, credentials, devices
 from ostiary.identity.context import Context
 from ostiary.identity.public_keys import DEFAULTS, Config, Parameters
 from ostiary.storage import tables
@@ -27,11 +27,14 @@ class FirstProof:
 
     kind: str
     parameters: Parameters
+    is_known: bool
+    """Whether the account has signed in from this device before, which no stranger's has."""
 
 
 class _Held(msgspec.Struct, frozen=True):
     """A credential of the address, and whether the address is verified."""
 
+    account_id: str
     kind: str
     config: str
     verified_at: int | None
@@ -39,7 +42,7 @@ class _Held(msgspec.Struct, frozen=True):
 
 _held = Query(
     _Held,
-    select(tables.credentials.c.kind, tables.credentials.c.config, tables.accounts.c.verified_at)
+    select(tables.accounts.c.id, tables.credentials.c.kind, tables.credentials.c.config, tables.accounts.c.verified_at)
     .join_from(tables.accounts, tables.credentials, tables.credentials.c.account_id == tables.accounts.c.id)
     .where(
         tables.accounts.c.email == bindparam("email"),
@@ -63,7 +66,8 @@ async def of_address(ctx: Context, email: str, mark: str = "") -> FirstProof:
     if hmac.compare_digest(mark.encode(), mark_of(ctx, email).encode()):
         kind = credentials.PUBLIC_KEY
     is_key = held is not None and held.kind == credentials.PUBLIC_KEY
-    return FirstProof(kind, msgspec.json.decode(held.config, type=Config).parameters if held and is_key else DEFAULTS)
+    parameters = msgspec.json.decode(held.config, type=Config).parameters if held and is_key else DEFAULTS
+    return FirstProof(kind, parameters, held is not None and devices.known(ctx, held.account_id) is not None)
 
 
 def mark_of(ctx: Context, email: str) -> str:

@@ -6,6 +6,7 @@ unreadable for ever.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,7 +17,7 @@ from sqlalchemy import bindparam, delete, select, update
 from ostiary.identity import accounts
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import MICROSECONDS, Context, new_id
-from ostiary.identity.refusals import CollectionGone, RowGone, RowLimitReached, RowsMismatched
+from ostiary.identity.refusals import CollectionGone, RowGone, RowLimitReached, RowRefused, RowsMismatched
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import ciphers, collections
 
@@ -54,6 +55,9 @@ class Rewritten:
     data: str
 
 
+MOST_DIGITS = 65536
+"""Hex digits of one row's contents. The original declares a number that it never applied (librepass-wire 4)."""
+_HEX = re.compile(r"[0-9a-f]+", re.ASCII | re.IGNORECASE)
 _MUTABLE = [column.name for column in ciphers.c if column.name not in {"owner_id", "id"}]
 _put = Statement(
     lambda insert: (
@@ -88,6 +92,12 @@ _collection = Query(Collection, select(collections).where(_in_collections, colle
 _delete_collection = Statement(
     delete(collections).where(collections.c.owner_id == bindparam("b_owner_id"), collections.c.id == bindparam("b_id")),
 )
+
+
+def check_contents(data: str) -> None:
+    """Raises RowRefused unless a row may hold this."""
+    if len(data) > MOST_DIGITS or not _HEX.fullmatch(data):
+        raise RowRefused("contents")
 
 
 async def listed(ctx: Context, owner_id: str, since: int = 0) -> list[Row]:

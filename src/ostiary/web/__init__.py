@@ -10,12 +10,13 @@ from starlette.types import Receive, Send
 
 from ostiary.http.calls import Call, Header
 from ostiary.http.wire import Endpoint, Wire
+from ostiary.identity import key_accounts as core_key_accounts
 from ostiary.identity import recovery as core_recovery
 from ostiary.identity import verification
 from ostiary.identity.asks import Answer
 from ostiary.identity.refusals import Refusal
 from ostiary.settings import Settings
-from ostiary.web import account, problems, sign_in
+from ostiary.web import account, key_accounts, key_sign_in, problems, sign_in
 from ostiary.web.assets import Assets
 from ostiary.web.rendering import ASSETS
 
@@ -31,6 +32,7 @@ class Pages(Wire):
         for path, endpoint in self._assets.endpoints():
             self.page("GET", path, endpoint)
         self._sign_in_pages()
+        self._key_pages(settings)
         self._account_pages()
 
     def page(self, method: str, path: str, endpoint: Endpoint) -> None:
@@ -44,6 +46,7 @@ class Pages(Wire):
     @property
     def answers(self) -> Mapping[str, Answer]:
         return {
+            "hint": core_key_accounts.answer_hint,
             "reset": core_recovery.answer,
             "verification": partial(verification.answer, style=verification.STYLE, template="verification"),
         }
@@ -83,6 +86,21 @@ class Pages(Wire):
         self.page("GET", "/login/2fa", sign_in.factor_form)
         self.page("POST", "/login/2fa", sign_in.factor_submit)
         self.page("POST", "/logout", sign_in.sign_out)
+
+    def _key_pages(self, settings: Settings) -> None:
+        self.page("GET", key_sign_in.SECOND_STEP, key_sign_in.second_step)
+        if not key_sign_in.has_keys(settings):
+            return
+        self.page("GET", key_sign_in.KEY_PAGE, key_sign_in.form)
+        self.page("POST", key_sign_in.KEY_PAGE, key_sign_in.submit)
+        self.page("POST", "/login/derivation", key_sign_in.derivation)
+        self.page("GET", "/register/key", key_accounts.sign_up_form)
+        self.page("POST", "/register/key", key_accounts.sign_up)
+        self.page("GET", "/account/key", key_accounts.password_form)
+        self.page("POST", "/account/key", key_accounts.password_submit)
+        self.page("POST", "/account/key/vault", key_accounts.vault_state)
+        self.page("GET", "/password-hint", key_accounts.hint_form)
+        self.page("POST", "/password-hint", key_accounts.hint_submit)
 
     def _account_pages(self) -> None:
         self.page("GET", "/account", account.show)

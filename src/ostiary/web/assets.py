@@ -32,8 +32,8 @@ TYPES = {
 OUR_ACCENT = "#3a5bc7"
 _HEADERS: list[Header] = [
     (b"cache-control", b"public, max-age=31536000, immutable"),
-    # An operator's SVG opened by itself is a page of our origin: nothing in it may run. A worker has the policy of its own file.
-    (b"content-security-policy", b"default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"),
+    # A worker has the policy of its own file. Those that know a password may compute, and connect to nobody.
+    (b"content-security-policy", b"default-src 'none'; script-src 'self' 'wasm-unsafe-eval'"),
 ]
 _PICTURE: list[Header] = [
     _HEADERS[0],

@@ -55,6 +55,18 @@ def problem(call: Call, status: int, key: str, headers: Iterable[Header] = (), t
     return page(call, "problem.html", status, headers, heading=title, text=text, time_left=time_left)
 
 
+def words(call: Call, refusal: Refusal) -> tuple[int, str]:
+    """The status and the text of a refusal, for a page's own script."""
+    texts = messages.of(call)
+    if isinstance(refusal, visitors.SignInNeeded):
+        return 401, texts("refused.form_refused.text")
+    if isinstance(refusal, Throttled):
+        left = texts("refused.time_left", time=duration(texts, refusal.taken.retry_after))
+        return 429, f"{texts('refused.throttled.text')} {left}"
+    status = next((STATUS[kind] for kind in type(refusal).__mro__ if kind in STATUS), 422)
+    return status, texts.get(f"refused.{refusal.code}.text", "refused.otherwise.text")
+
+
 def limited(call: Call, refusal: Throttled) -> Response:
     """Too often, or locked: when it opens again."""
     call.show_limit(refusal.taken)

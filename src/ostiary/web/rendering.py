@@ -16,13 +16,10 @@ from ostiary.web import forms, messages
 ASSETS = "ostiary.assets"
 """Where a page's call has the files that pages refer to: an `Addresses`."""
 HTML = b"text/html; charset=utf-8"
-_POLICY = (
-    "default-src 'none'; script-src 'self'{wasm}; worker-src 'self'; connect-src 'self'; style-src 'self'; "
-    "img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+POLICY = (
+    b"default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; style-src 'self'; "
+    b"img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-POLICY = _POLICY.format(wasm="").encode()
-WASM_POLICY = _POLICY.format(wasm=" 'wasm-unsafe-eval'").encode()
-"""For the pages that derive keys."""
 _OWN: list[Header] = [
     (b"cache-control", b"no-store"),
     # With `no-referrer` browsers would hide from us where a form comes from. Nobody else learns an address either way.
@@ -56,8 +53,6 @@ def page(
     template: str,
     status: int = 200,
     headers: Iterable[Header] = (),
-    *,
-    uses_wasm: bool = False,
     **values: Any,  # noqa: ANN401 - what the template needs
 ) -> Response:
     """The page. In a template: `t(key)` a text, `asset(path)` a file, `form_token` for its forms, `site` the settings."""
@@ -80,8 +75,7 @@ def page(
             **values,
         }
     )
-    policy = WASM_POLICY if uses_wasm else POLICY
-    own = [*_OWN, (b"content-security-policy", policy), *_language_cookie(call), *token_cookie, *headers]
+    own = [*_OWN, (b"content-security-policy", POLICY), *_language_cookie(call), *token_cookie, *headers]
     return raw_response(body.encode(), HTML, status, own)
 
 

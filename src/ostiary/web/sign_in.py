@@ -25,12 +25,12 @@ from ostiary.identity.refusals import (
 )
 from ostiary.identity.sign_in import FactorRequired, SignedIn
 from ostiary.settings import Settings
-from ostiary.web import forms, notes, visitors
+from ostiary.web import forms, key_sign_in, notes, visitors
 from ostiary.web.mail_checks import CHECK_MAIL, MAIL_NOTE
 from ostiary.web.rendering import page, see
 from ostiary.web.visitors import Visit
 
-NOTICES = frozenset({"signed_out", "reset_done", "verified", "registered", "deleted"})
+NOTICES = frozenset({"signed_out", "reset_done", "verified", "registered", "deleted", "password_changed"})
 """What the sign-in page may be asked to say, by `?notice=`: nothing else in an address reaches a page's text."""
 _MOST_CODE = 64
 
@@ -61,6 +61,9 @@ async def submit(call: Call) -> Response:
     """One answer for a wrong password, an unknown address and an account without a password."""
     typed = forms.posted(call)
     email, password, visit = typed.text("email"), typed.secret("password"), Visit.new()
+    asks_address_first = key_sign_in.asks_address_first(call)
+    if asks_address_first and not password:
+        return await key_sign_in.address_submit(call, email)
     try:
         async with call.begin() as ctx:
             call.show_limit(await violations.take(ctx, ctx.services.rules.login, "logins", email=email))
@@ -70,6 +73,8 @@ async def submit(call: Call) -> Response:
     except AddressUnverified:
         return see(CHECK_MAIL, [notes.kept(call, MAIL_NOTE, {"email": email, "about": "unverified"})])
     except (ProofRefused, FederationRefused, DomainRefused):
+        if asks_address_first:
+            return key_sign_in.password_page(call, email, 422, "login.refused")
         return _page(call, 422, email=email, problem="login.refused")
     return visitors.entered(call, ctx, outcome, visit, visitors.way_back(call))
 
@@ -151,7 +156,9 @@ def _is_sentence(settings: Settings, name: str) -> bool:
 
 
 def _page(call: Call, status: int = 200, headers: Iterable[Header] = (), **values: Any) -> Response:  # noqa: ANN401 - texts
-    policy = call.settings.policy
+    policy, has_directory = call.settings.policy, call.services.directory is not None
+    if key_sign_in.has_keys_alone(call):
+        return key_sign_in.key_page(call, status, headers, **values)
     return page(
         call,
         "login.html",
@@ -159,10 +166,12 @@ def _page(call: Call, status: int = 200, headers: Iterable[Header] = (), **value
         headers,
         **{"email": call.query("email") or "", **values},
         providers=providers(call),
-        has_directory=call.services.directory is not None,
-        has_password=policy.allow_email_login or policy.allow_email_login_override,
-        may_register=policy.allow_registration and call.services.directory is None,
-        may_reset=policy.allow_password_reset and call.services.directory is None,
+        has_directory=has_directory,
+        has_password=key_sign_in.has_passwords(call.settings),
+        has_keys=key_sign_in.has_keys(call.settings),
+        asks_address_first=key_sign_in.asks_address_first(call),
+        may_register=policy.allow_registration and not has_directory,
+        may_reset=policy.allow_password_reset and not has_directory,
     )
 
 

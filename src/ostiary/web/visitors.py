@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -71,11 +72,18 @@ async def leave(call: Call, ctx: Context) -> None:
         await sessions.end(ctx, before.session)
 
 
-def entered(call: Call, ctx: Context, outcome: SignedIn | FactorRequired, visit: Visit, back: str = HOME) -> Response:
+def entered(
+    call: Call,
+    ctx: Context,
+    outcome: SignedIn | FactorRequired,
+    visit: Visit,
+    back: str = HOME,
+    headers: Iterable[Header] = (),
+) -> Response:
     """On to where they wanted to be, or to the page that asks for the factor."""
     if isinstance(outcome, FactorRequired):
-        return see(f"{FACTOR}{_query(back)}", [cookies.challenge(call, visit.secret)])
-    return see(back, signed_in_cookies(call, ctx, outcome, visit.token))
+        return see(f"{FACTOR}{_query(back)}", [cookies.challenge(call, visit.secret), *headers])
+    return see(back, [*signed_in_cookies(call, ctx, outcome, visit.token), *headers])
 
 
 def signed_in_cookies(call: Call, ctx: Context, outcome: SignedIn, token: str) -> list[Header]:
@@ -96,6 +104,11 @@ def way_back(call: Call) -> str:
     """Where a sign-in leads: a page of ours that asked for it, else home. An address of the request is never followed."""
     wanted = call.query(BACK)
     return wanted if wanted in _BACK_TO else HOME
+
+
+def back_query(call: Call) -> str:
+    """The query that keeps `way_back` from one step of a sign-in to the next."""
+    return _query(way_back(call))
 
 
 def _query(back: str) -> str:

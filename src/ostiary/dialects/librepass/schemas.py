@@ -12,6 +12,7 @@ import msgspec
 from ostiary.crypto import x25519
 from ostiary.dialects.librepass import errors
 from ostiary.dialects.librepass.errors import BodyRefused
+from ostiary.identity import vault
 from ostiary.identity.context import MICROSECONDS
 from ostiary.identity.public_keys import NewKey, Parameters
 from ostiary.identity.refusals import CollectionRefused, RowRefused
@@ -26,8 +27,6 @@ MOST_HINT = 256
 """The original declares 100 and checks nothing; Android's field has no limit (section 4)."""
 MOST_SECRET = 128
 """Base32 digits of a TOTP secret; clients make 32 (section 13)."""
-MOST_ROW_DIGITS = 65536
-"""Hex digits of one row's contents. The original declares a number that it never applied (section 4)."""
 MOST_COLLECTION_NAME = 32
 LATEST_SECOND = 253_402_300_799
 """The last second of the year 9999."""
@@ -39,7 +38,6 @@ _LABEL_CHARACTER = r"[a-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff]"
 _LABEL = rf"{_LABEL_CHARACTER}(?:(?:-*{_LABEL_CHARACTER})*)"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-_HEX = re.compile(r"[0-9a-f]+", re.ASCII | re.IGNORECASE)
 
 
 def _documented(**schema: Any) -> msgspec.Meta:  # noqa: ANN401 - JSON Schema
@@ -51,7 +49,7 @@ Email = Annotated[str, _documented(maxLength=MOST_EMAIL, format="email")]
 Key = Annotated[str, _documented(pattern="^[0-9A-Fa-f]{64}$")]
 Hint = Annotated[str, _documented(maxLength=MOST_HINT)]
 Id = Annotated[str, _documented(format="uuid")]
-Hex = Annotated[str, _documented(pattern="^[0-9A-Fa-f]+$", maxLength=MOST_ROW_DIGITS)]
+Hex = Annotated[str, _documented(pattern="^[0-9A-Fa-f]+$", maxLength=vault.MOST_DIGITS)]
 Lanes = Annotated[int, _documented(minimum=1, maximum=10)]
 Memory = Annotated[int, _documented(minimum=20480, maximum=153600)]
 Passes = Annotated[int, _documented(minimum=1, maximum=10)]
@@ -156,7 +154,7 @@ class RewrittenRow(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         _require_ids(self.id)
-        _check_contents(self.data)
+        vault.check_contents(self.data)
 
 
 def rewritten(rows: Sequence[RewrittenRow]) -> list[Rewritten]:
@@ -237,7 +235,7 @@ class Cipher(msgspec.Struct, frozen=True, rename="camel"):
 
     def __post_init__(self) -> None:
         _require_ids(self.id, self.owner, self.collection)
-        _check_contents(self.protected_data)
+        vault.check_contents(self.protected_data)
         moments = [moment for moment in (self.created, self.last_modified) if moment is not None]
         if not 0 <= self.type <= 127 or not all(0 <= moment <= LATEST_SECOND for moment in moments):  # noqa: PLR2004 - a byte
             raise RowRefused
@@ -311,8 +309,3 @@ def collection_json(collection: Collection) -> dict[str, Any]:
         "created": collection.created,
         "lastModified": collection.last_modified,
     }
-
-
-def _check_contents(data: str) -> None:
-    if len(data) > MOST_ROW_DIGITS or not _HEX.fullmatch(data):
-        raise RowRefused("contents")
