@@ -81,8 +81,12 @@ class Jobs:
         """Send all that is due now, some at a time; how many left."""
         sent = 0
         while rows := await self._claimed():
-            for row in rows:
-                sent += await self._send(row)
+            # Side by side, so that what is written of them becomes durable together.
+            found = await asyncio.gather(*(self._send(row) for row in rows), return_exceptions=True)
+            for each in found:
+                if isinstance(each, BaseException):
+                    raise each
+                sent += each
         return sent
 
     async def _claimed(self) -> list[outbox.Row]:

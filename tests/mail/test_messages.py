@@ -31,7 +31,12 @@ def written(template: str, *, to: str = "ada@example.org", name: str = HOSTILE, 
     """The mail as it arrives."""
     message = Message(template, to, name, dict(VALUES))
     mail = rendered(message, sender="ostiary@example.org", sender_name=f"{title}\r\nBcc: eve@evil.example", title=title, now=NOW)
-    return message_from_bytes(mail.as_bytes(), policy=policy.default)
+    return arrived(mail)
+
+
+def arrived(mail: bytes) -> EmailMessage:
+    """The mail as whoever gets it reads it."""
+    return message_from_bytes(mail, policy=policy.default)
 
 
 def part(mail: EmailMessage, kind: str) -> str:
@@ -126,7 +131,7 @@ def test_the_link_stands_whole_on_a_line_of_the_mail_as_it_is_sent() -> None:
         now=NOW,
     )
 
-    assert LINK.encode() in mail.as_bytes().splitlines()
+    assert LINK.encode() in mail.splitlines()
 
 
 @pytest.mark.parametrize("name", ["prize.example/win", "Visit https://evil.example", "evil.example", "call me@evil.example"])
@@ -155,8 +160,8 @@ def test_an_optional_link_is_left_out_when_there_is_none() -> None:
         now=NOW,
     )
 
-    assert "href" not in part(mail, "html")
-    assert "Device" not in part(mail, "plain")
+    assert "href" not in part(arrived(mail), "html")
+    assert "Device" not in part(arrived(mail), "plain")
 
 
 @pytest.mark.parametrize("to", ["ada@example.org\r\nBcc: eve@evil.example", "ada@example.org>\r\nRCPT TO:<eve@evil.example"])
@@ -168,7 +173,7 @@ def test_an_address_that_would_break_a_header_is_refused(to: str) -> None:
 def test_an_address_beyond_ascii_stays_as_it_is() -> None:
     mail = rendered(Message("test", "zoë@example.org", "", {}), sender="o@example.org", sender_name="", title="O", now=NOW)
 
-    assert "To: zoë@example.org".encode() in mail.as_bytes()
+    assert "To: zoë@example.org".encode() in mail
 
 
 def test_the_title_is_the_operators() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from email.message import EmailMessage
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,11 +14,15 @@ class LocalMailbox:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def send(self, mail: EmailMessage) -> None:
+    async def send(self, mail: bytes) -> None:
         """Write the file whole or not at all."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid4().hex[:8]}.eml"
         draft = self.folder / f".{name}"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(mail.as_bytes())
+        try:
+            file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileNotFoundError:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "wb", buffering=0) as writing:
+            writing.write(mail)
         draft.rename(self.folder / name)

@@ -7,7 +7,8 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from email.message import EmailMessage
+from email import message_from_bytes
+from email.policy import SMTPUTF8, default
 from typing import Any
 
 import aiosmtplib
@@ -15,6 +16,7 @@ import aiosmtplib
 from ostiary.settings import Mail
 
 TIMEOUT_SECONDS = 10
+MOST_CONNECTIONS = 4
 DEFAULT_PORTS = {"none": 25, "starttls": 587, "tls": 465}
 
 
@@ -23,20 +25,23 @@ class DeliveryError(Exception):
 
 
 class SMTPTransport:
-    """Sends one mail at a time."""
+    """Sends over a few connections at once, a mail over each."""
 
     def __init__(self, settings: Mail) -> None:
         self._settings = settings
+        self._places = asyncio.Semaphore(MOST_CONNECTIONS)
 
     @property
     def port(self) -> int:
         """EMAIL_PORT, or the usual one of the encryption."""
         return self._settings.port or DEFAULT_PORTS[self._settings.transport]
 
-    async def send(self, mail: EmailMessage) -> None:
+    async def send(self, mail: bytes) -> None:
         """Raises DeliveryError."""
-        async with self._connected() as client:
-            await client.send_message(mail)
+        head = mail.partition(b"\n\n")[0]
+        message = message_from_bytes(mail, policy=default if head.isascii() else SMTPUTF8)
+        async with self._places, self._connected() as client:
+            await client.send_message(message)
 
     async def check(self) -> None:
         """Go as far as one can without sending: connect, encrypt, log in. Raises DeliveryError."""
