@@ -32,7 +32,24 @@ _FORBIDDEN = bytes([*range(9), *range(10, 32), 127])
 """Control characters in a value could begin another header or another answer."""
 _FRAMING = frozenset({b"content-length: ", b"transfer-encoding: ", b"connection: "})
 _NO_BODY = frozenset({204, 304})
+_STEADY = frozenset(
+    {
+        b"cache-control: ",
+        b"content-security-policy: ",
+        b"content-type: ",
+        b"cross-origin-resource-policy: ",
+        b"referrer-policy: ",
+        b"strict-transport-security: ",
+        b"x-content-type-options: ",
+        b"x-frame-options: ",
+        b"x-robots-tag: ",
+    }
+)
+"""Headers that say the same in answer after answer."""
+MOST_STEADY = 128
 _prefixes: dict[bytes, bytes] = {}
+_lines: dict[tuple[bytes, bytes], bytes] = {}
+"""Steady headers that were looked at once, as they are written."""
 
 
 class Cycle(RequestResponseCycle):
@@ -93,16 +110,24 @@ class Cycle(RequestResponseCycle):
         """The head's bytes, and from its headers how the body is framed. Raises RuntimeError for a header that would break it."""
         status = message["status"]
         lines, values = [httptools_impl.STATUS_LINE[status][:-2]], []
+        unproven: list[tuple[bytes, bytes]] = []
         is_closing = False
-        for name, value in (*self.default_headers, *message.get("headers", ())):
+        for header in (*self.default_headers, *message.get("headers", ())):
+            if (steady := _lines.get(header)) is not None:
+                lines.append(steady)
+                continue
+            name, value = header
             prefix = _prefixes.get(name) or _prefix(name)
             lines.append(prefix + value)
             values.append(value)
             if prefix in _FRAMING:
                 is_closing |= self._frame(prefix, value)
+            elif prefix in _STEADY and len(value) <= MOST_STEADY and len(_lines) < MOST_NAMES:
+                unproven.append(header)
         together = b"\t".join(values)
         if len(together.translate(None, _FORBIDDEN)) != len(together):
             raise RuntimeError("Invalid HTTP header value.")
+        _lines.update({(name, value): _prefix(name) + value for name, value in unproven})
         if not self.keep_alive and not is_closing:
             lines.append(b"connection: close")
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _NO_BODY:
