@@ -35,15 +35,20 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, environment: Mapping[str, str] | None = None, *, port: int = 0) -> Iterator[Served]:
-    """Start, wait until it is healthy, stop. Settings of the outside do not reach it. `port` is for who had to know it before."""
+def served(
+    folder: Path, environment: Mapping[str, str] | None = None, *, port: int = 0, prefix: tuple[str, ...] = ()
+) -> Iterator[Served]:
+    """Start, wait until it is healthy, stop. Settings of the outside do not reach it. `port` is for who had to know it before.
+
+    `prefix` goes before the command: what it may open, what it is watched by.
+    """
     port = port or free_port()
     log = folder / "served.log"
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
     variables = {**kept, **DEFAULTS, "PORT": str(port), "OSTIARY_DATA": str(folder / "data"), **(environment or {})}
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ostiary", "serve"],
+            [*prefix, sys.executable, "-m", "ostiary", "serve"],
             cwd=folder,
             env=variables,
             stdout=output,

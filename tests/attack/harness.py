@@ -16,6 +16,7 @@ import secrets
 import socket
 import ssl
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -186,6 +187,15 @@ def race(callers: int, deed: Callable[[int], Found]) -> list[Found]:
     return [found[number] for number in range(callers)]
 
 
+def came_true(holds: Callable[[], bool], seconds: float = SECONDS) -> bool:
+    """Whether it holds within this time."""
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        # Another process decides when: looking again is the only way to know.
+        time.sleep(0.02)
+    return holds()
+
+
 def interleaved(one: Callable[[], Reply], other: Callable[[], Reply], turns: int) -> tuple[list[Reply], list[Reply]]:
     """Both arms in turns, which goes first tossed; nothing is dropped."""
     toss = random.Random(1)  # noqa: S311 - turns, not secrets
@@ -242,6 +252,12 @@ def memory_of(place: Served) -> int:
     found = re.search(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{place.pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) * 1024
+
+
+def cpu_of(place: Served) -> float:
+    """The processor time that the server has taken, seconds: who else works on the machine does not count."""
+    fields = Path(f"/proc/{place.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def checks(place: Served) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
-from tests.services import Server, ServiceError
+from tests.services import POLL_SECONDS, START_SECONDS, Server, ServiceError
 
 # Nothing here outlives the tests: what guards against a power cut is switched off.
 SETTINGS = {
@@ -23,6 +24,10 @@ class PostgresServer(Server):
 
     # PostgreSQL refuses to run as root.
     user = "postgres"
+
+    def stop(self) -> None:
+        """Be gone before the block ends."""
+        self._stop()
 
     def url(self, database: str = "postgres") -> str:
         """`postgresql://postgres@127.0.0.1:41234/NAME`."""
@@ -58,6 +63,36 @@ class PostgresServer(Server):
     @property
     def _data(self) -> Path:
         return self.directory / "data"
+
+
+class StandbyServer(PostgresServer):
+    """Follows another one, which must be running, by streaming replication."""
+
+    def __init__(self, primary: PostgresServer) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def wait_until_level(self) -> None:
+        """Return when everything that the primary has acknowledged is here."""
+        waited_for = self._asked(self._primary, "SELECT pg_current_wal_lsn()")
+        deadline = time.monotonic() + START_SECONDS
+        while self._asked(self, f"SELECT pg_last_wal_replay_lsn() >= '{waited_for}'") != "t":
+            if time.monotonic() > deadline:
+                raise ServiceError("the standby does not keep up")
+            time.sleep(POLL_SECONDS)
+
+    def promote(self) -> None:
+        """Be a primary from now on."""
+        self._run("pg_ctl", "promote", "-D", str(self._data))
+
+    def _prepare(self) -> None:
+        self._run(
+            "pg_basebackup", "-d", self._primary.url(), "-D", str(self._data), "-R", "-X", "stream", "-c", "fast", "--no-sync"
+        )
+
+    def _asked(self, server: PostgresServer, question: str) -> str:
+        command = [str(_program("psql")), "-XAtd", server.url(), "-c", question]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _program(name: str) -> Path:

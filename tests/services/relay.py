@@ -19,7 +19,8 @@ class Relay:
         self.sent = b""
         """What clients sent, in all connections."""
         self.connections = 0
-        self._target = target
+        self.target = target
+        """The port that new connections are passed on to."""
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -54,14 +55,16 @@ class Relay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers |= {writer, there_writer}
+        pipes = [writer]
         try:
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            pipes.append(there_writer)
+            self._writers |= {*pipes}
             await asyncio.gather(self._pass(reader, there_writer, is_client=True), self._pass(there_reader, writer))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            for pipe in (writer, there_writer):
+            for pipe in pipes:
                 pipe.transport.abort()
                 self._writers.discard(pipe)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ostiary.dialects.operations import dependencies
+from ostiary.dialects.operations import can_serve, dependencies
 from ostiary.http.calls import Call, raw_response
 
 # Byte for byte: clients look for `"group":"dev.medzik.librepass"` in the text and do not parse it, so one blank would make them
@@ -19,8 +19,7 @@ async def info(call: Call) -> Response:  # noqa: ARG001 - the same for everyone
 
 
 async def health(call: Call) -> Response:
-    """Whether everything that this process needs answers."""
-    found = await dependencies(call)
-    if all(part["ok"] for part in found.values()):
+    """Whether this process can serve."""
+    if can_serve(await dependencies(call)):
         return raw_response(b'{"status":"UP"}', _TYPE)
     return raw_response(b'{"status":"DOWN"}', _TYPE, 503)
