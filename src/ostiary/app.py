@@ -23,10 +23,11 @@ from ostiary.federation.providers import build_federation
 from ostiary.http.wire import Wire
 from ostiary.identity import key_ring
 from ostiary.identity.blocklist import Blocklist
-from ostiary.identity.context import Services, micros
+from ostiary.identity.context import MICROSECONDS, Services, micros
+from ostiary.identity.counting_again import count_again
 from ostiary.identity.passwords import Password, PasswordMethod
 from ostiary.identity.public_keys import PublicKeyMethod, SharedKey
-from ostiary.identity.throttle import Rules
+from ostiary.identity.rules import Rules
 from ostiary.jobs import Jobs
 from ostiary.limits.memory import MemoryLimits
 from ostiary.limits.redis import RedisLimits
@@ -79,7 +80,7 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
         passwords.hashing_wait.total_seconds(),
         passwords.hashing_memory << 20,
     )
-    limits = _limits(settings)
+    limits = _limits(settings, keys)
     federation = build_federation(settings, clock)
     try:
         services = Services(
@@ -102,6 +103,8 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
             breaches=federation.breaches,
             redirect_providers=federation.redirect,
         )
+        for rule in services.rules:
+            services.metrics.describe_limit(rule.name, rule.capacity, rule.period / MICROSECONDS)
         await key_ring.refresh(services)
         yield services
     finally:
@@ -111,8 +114,9 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
         await database.close()
 
 
-def _limits(settings: Settings) -> LimitStore:
-    return RedisLimits(settings.storage.redis_url) if settings.storage.redis_url else MemoryLimits()
+def _limits(settings: Settings, keys: Keys) -> LimitStore:
+    url = settings.storage.redis_url
+    return RedisLimits(url, keys.derive("limits")) if url else MemoryLimits()
 
 
 class Application:
@@ -136,6 +140,8 @@ class Application:
     async def running(self, *, with_jobs: bool = True) -> AsyncIterator[tuple[Services, Jobs]]:
         """Open the services, serve, and close them again."""
         async with open_services(self.settings, self._clock) as services:
+            if not self.settings.storage.redis_url:
+                await count_again(services)
             jobs = Jobs(services)
             self._desk = front_desk(services)
             if with_jobs:

@@ -18,6 +18,7 @@ from ostiary.identity import (
     deletion,
     key_ring,
     links,
+    places,
     provider_sessions,
     resealing,
     sessions,
@@ -38,6 +39,7 @@ LINK_SECONDS = 5
 """How long an event may wait for its place in the audit's chain."""
 TELL_HEAD_SECONDS = 600
 DAY = 24 * 3600 * 1_000_000
+PLACES_RETENTION = 180 * DAY
 _random = SystemRandom()
 _NOBODY = Client("", "jobs")
 
@@ -126,6 +128,7 @@ class Jobs:
             await challenges.sweep(ctx, ctx.now)
             await provider_sessions.sweep(ctx, ctx.now)
             await links.sweep(ctx, ctx.now - DAY)
+            await places.sweep(ctx, ctx.now - PLACES_RETENTION)
             await bans.sweep(ctx, ctx.now)
             await key_ring.sweep(ctx)
             await outbox.sweep(ctx.db, ctx.now)

@@ -159,9 +159,11 @@ class Caller:
 
 
 def somewhere(third: int | None = None) -> str:
-    """An address that nobody has asked from; with a number, one of that /24."""
+    """An address that nobody has asked from, each in another /24 than the 249 before; with a number, one of that /24."""
     number = next(_numbers)
-    return f"127.{100 + number // 62500}.{1 + number // 250 % 250 if third is None else third}.{1 + number % 250}"
+    if third is not None:
+        return f"127.99.{third}.{1 + number % 250}"
+    return f"127.{100 + number // 62500}.{1 + number % 250}.{1 + number // 250 % 250}"
 
 
 def fresh_email(about: str = "a") -> str:

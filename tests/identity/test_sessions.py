@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
 from ostiary.crypto.tokens import TokenHash
-from ostiary.identity import accounts, challenges, sessions, throttle
+from ostiary.identity import accounts, challenges, sessions
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.refusals import ProofRefused, SessionGone
@@ -244,24 +243,6 @@ async def test_the_use_of_a_key_is_noted_now_and_then(house: House) -> None:
     later = await used("192.0.2.7")
 
     assert (soon, elsewhere, later) == ((0, "127.0.0.1"), (299, "192.0.2.7"), (599, "192.0.2.7"))
-
-
-async def test_an_address_is_known_as_long_as_its_session_is_kept(house: House) -> None:
-    account = await registered(house)
-    await opened(house, account, address="192.0.2.7")
-
-    async def is_known(address: str) -> bool:
-        async with house.begin(address) as ctx:
-            return await throttle.knows_address(ctx, account.id)
-
-    await opened(house, account, address="2001:db8:1:2::7")
-    before = await is_known("192.0.2.7"), await is_known("192.0.2.8")
-    household = await is_known("2001:db8:1:2:ffff::8"), await is_known("2001:db8:1:3::7")
-    house.clock.advance(timedelta(days=9).total_seconds())
-    await house.jobs.sweep()
-
-    assert before == household == (True, False)
-    assert not await is_known("192.0.2.7")
 
 
 async def test_a_step_is_spent_once_by_its_session(house: House) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from ostiary.limits.memory import MemoryLimits
 from ostiary.limits.redis import RedisLimits
@@ -100,26 +100,54 @@ async def test_a_hundred_takers_at_once_get_no_more_than_there_is(store: LimitSt
     assert sum(each.is_allowed for each in taken) == 3
 
 
-async def test_memory_is_bounded_and_the_key_untouched_for_longest_goes_first() -> None:
-    store = MemoryLimits(most_keys=100)
-    for number in range(1000):
-        await store.take(WINDOW, f"key {number}", NOW)
+async def test_each_of_several_counts_or_none_does(store: LimitStore) -> None:
+    for _ in range(3):
+        await store.take(WINDOW, "a", NOW)
 
-    assert len(store._used) == 100
-    assert (await store.take(WINDOW, "key 999", NOW)).remaining == 1
-    assert (await store.take(WINDOW, "key 0", NOW)).remaining == 2
+    refused = await store.take_each([(BUCKET, "a"), (WINDOW, "a"), (WINDOW, "b")], NOW)
+    allowed = await store.take_each([(BUCKET, "a"), (WINDOW, "b")], NOW)
+
+    assert [each.is_allowed for each in refused] == [True, False, True]
+    assert [each.remaining for each in allowed] == [19, 2]
 
 
-async def test_a_million_keys_stay_within_their_memory() -> None:
-    store = MemoryLimits()
-    for number in range(store._most + 1000):
-        await store.take(WINDOW, f"key {number}", NOW)
+async def test_each_of_several_is_given_back(store: LimitStore) -> None:
+    several = [(BUCKET, "a"), (WINDOW, "b")]
+    await store.take_each(several, NOW)
 
-    size = (
-        sys.getsizeof(store._used)
-        + sum(sys.getsizeof(key) + sys.getsizeof(key[1]) + 150 for key in list(store._used)[:1000]) * 200
-    )
-    assert size < 100_000_000
+    await store.give_back_each([*several, (WINDOW, "a")], NOW)
+
+    assert [each.remaining for each in await store.take_each(several, NOW)] == [19, 2]
+
+
+async def test_what_is_refused_does_not_count(store: LimitStore) -> None:
+    """Else what is given back by those who were let in would be eaten by those who were not."""
+    for _ in range(9):
+        await store.take(WINDOW, "a", NOW)
+    await store.give_back(WINDOW, "a", NOW)
+
+    assert (await store.take(WINDOW, "a", NOW)).is_allowed
+
+
+async def test_several_that_race_get_no_more_than_there_is(store: LimitStore) -> None:
+    several = [(BUCKET, "a"), (WINDOW, "a")]
+
+    taken = await asyncio.gather(*(store.take_each(several, NOW) for _ in range(100)))
+
+    assert sum(all(each.is_allowed for each in both) for both in taken) == 3
+    assert (await store.take(BUCKET, "a", NOW)).remaining == 16
+
+
+async def test_redis_is_told_no_names(redis_server: RedisServer) -> None:
+    store = RedisLimits(redis_server.url, b"secret")
+    await store.take(WINDOW, "ada@example.org", NOW)
+    await store.close()
+
+    async with Redis.from_url(redis_server.url) as reader:
+        keys = [key async for key in reader.scan_iter("ostiary:*")]
+
+    assert keys
+    assert not [key for key in keys if b"ada" in key]
 
 
 async def test_without_redis_the_process_counts_for_itself_more_strictly() -> None:

@@ -62,6 +62,8 @@ class Operations(Wire):
         if not may:
             return json_response({"message": "Metrics need OSTIARY_METRICS_TOKEN, or a request from this machine"}, 403)
         _read_hasher(call.services.metrics, call.services.hasher)
+        call.services.metrics.limit_keys.set(len(call.services.limits))
+        call.services.metrics.limit_pushed_out.set(call.services.limits.pushed_out)
         return raw_response(call.services.metrics.render(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, call: Call) -> Response:

@@ -21,7 +21,8 @@ Answer = Callable[[Context, str], Awaitable[None]]
 
 
 async def put(ctx: Context, what: str, email: str) -> None:
-    """Keep the request for later. Mails over the recipient's limit are dropped then, with a trace."""
+    """Keep the request for later. Mails over the recipient's limit are dropped then, with a trace. Raises Throttled."""
+    await throttle.take(ctx, ctx.services.rules.mail_network, throttle.neighbourhood(ctx.client.address))
     may = await throttle.may_mail(ctx, email)
     client = ctx.client
     values = {"may": may, "address": client.address, "user_agent": client.user_agent[:256], "request_id": client.request_id}

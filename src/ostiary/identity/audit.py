@@ -58,6 +58,8 @@ class Event(StrEnum):
     BANNED = "ban:created"
     BAN_LIFTED = "ban:lifted"
     VIOLATION = "limit:violated"
+    BUDGET_SPENT = "limit:server_budget_spent"
+    SPRAY_SUSPECTED = "spray:suspected"
     IDENTITY_LINKED = "account:identity:linked"
     IDENTITY_UNLINKED = "account:identity:unlinked"
     GRANT_DEAD = "account:provider_tokens:ended"
@@ -75,6 +77,8 @@ _WARNINGS = frozenset(
         Event.REFRESH_REUSED,
         Event.FACTOR_LOCKED,
         Event.VIOLATION,
+        Event.BUDGET_SPENT,
+        Event.SPRAY_SUSPECTED,
         Event.STEP_UP_REFUSED,
         Event.CHAIN_BROKEN,
         Event.CHAIN_RESTARTED,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ostiary.identity.federated import Directory
     from ostiary.identity.methods import Method
     from ostiary.identity.passwords import Breaches
-    from ostiary.identity.throttle import Rules
+    from ostiary.identity.rules import Rules
 
 MICROSECONDS = 1_000_000
 

@@ -35,7 +35,11 @@ async def sign_in(
         why = refusal.code if isinstance(refusal, DirectoryUnavailable) else refusal.reason or refusal.code
         account_id = candidate.account.id if candidate is not None else None
         arrived = {arrivals.CLAIMS: arrivals.names_of(refusal.claims)} if isinstance(refusal, GroupRefused) else {}
-        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, account_id, why, method=directory.name, **arrived)
+        is_wrong = not isinstance(refusal, GroupRefused | DirectoryUnavailable)
+        detail = throttle.trace(counted) if is_wrong else arrived
+        await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, account_id, why, method=directory.name, **detail)
+        if is_wrong:
+            await throttle.failed(ctx, counted)
         raise
     await throttle.succeeded(ctx, counted)
     return await federated.enter(ctx, assertion, ticket, may_create=True, first_is_admin=assertion.role is None)

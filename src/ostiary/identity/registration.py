@@ -76,6 +76,8 @@ async def register(ctx: Context, applicant: Applicant, style: LinkStyle) -> Acco
     if not policy.allows_domain(ctx, applicant.email):
         raise DomainRefused
     await passwords.check(ctx, applicant.password, applicant)
+    if applicant.invitation is None:
+        await throttle.take_registration(ctx)
     config = await passwords.hashed(ctx, applicant.password)
     settings = ctx.settings
     is_invited = applicant.invitation is not None
@@ -117,6 +119,7 @@ async def register_key(ctx: Context, applicant: KeyApplicant, style: LinkStyle) 
     await check_gate(ctx, applicant.email, None)
     if not policy.allows_domain(ctx, applicant.email):
         raise DomainRefused
+    await throttle.take_registration(ctx)
     account = accounts.fresh(ctx, applicant.email, "", provider="key", expires_at=_expiry(ctx, None, KEY_ACCOUNT_GRACE))
     if not await _claim_address(ctx, account):
         if not ctx.settings.mail.is_configured or ctx.settings.policy.reveal_accounts:

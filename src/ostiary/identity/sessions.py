@@ -179,13 +179,6 @@ _spend_step = Statement(
     update(_sessions).where(_sessions.c.id == bindparam("b_id"), _sessions.c.last_step == bindparam("step")).values(last_step=0),
 )
 _note_step = Statement(update(_sessions).where(_sessions.c.id == bindparam("b_id")).values(last_step=bindparam("step")))
-_seen_address = Query(
-    str,
-    select(_sessions.c.id)
-    .where(_sessions.c.account_id == bindparam("account_id"), _sessions.c.address == bindparam("address"))
-    .limit(1),
-)
-_addresses = Query(str, select(_sessions.c.address).where(_sessions.c.account_id == bindparam("account_id")).distinct())
 _sweep = Statement(
     delete(_sessions).where(
         or_(_sessions.c.expires_at < bindparam("before"), _sessions.c.revoked_at < bindparam("before")),
@@ -253,16 +246,6 @@ async def _touched(ctx: Context, principal: Principal | None) -> Principal | Non
 async def of_account(ctx: Context, account_id: str) -> list[Session]:
     """The account's live sessions, the last used first."""
     return await ctx.db.all(_of_account, account_id=account_id, now=ctx.now, idle_since=_idle_since(ctx))
-
-
-async def has_address(ctx: Context, account_id: str) -> bool:
-    """Whether the account has had a session from exactly the client's address."""
-    return await ctx.db.one(_seen_address, account_id=account_id, address=ctx.client.address) is not None
-
-
-async def addresses(ctx: Context, account_id: str) -> list[str]:
-    """Every address that the account has had a session from."""
-    return await ctx.db.all(_addresses, account_id=account_id)
 
 
 def key_hash(services: Services, key: str) -> TokenHash:

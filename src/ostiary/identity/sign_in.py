@@ -12,7 +12,7 @@ from types import MappingProxyType
 import msgspec
 
 from ostiary.crypto.tokens import TokenHash
-from ostiary.identity import accounts, audit, challenges, credentials, notices, session_links, sessions, throttle, totp
+from ostiary.identity import accounts, audit, challenges, credentials, notices, places, session_links, sessions, throttle, totp
 from ostiary.identity.accounts import Account, Candidate
 from ostiary.identity.context import Context
 from ostiary.identity.factors import FactorProof
@@ -74,7 +74,9 @@ async def sign_in(ctx: Context, proof: Proof, ticket: Ticket) -> SignedIn | Fact
             candidate.account.id if candidate else None,
             refusal.reason,
             method=method.kind,
+            **throttle.trace(counted),
         )
+        await throttle.failed(ctx, counted)
         raise
     except Busy:
         # Nothing was proved or refuted: a busy server must not close the owner's door.
@@ -158,6 +160,7 @@ async def _let_in(
     account, live = candidate.account, candidate.live_sessions
     is_told = ctx.settings.mail.new_sign_in and await _is_news(ctx, candidate, request)
     session = await sessions.open_session(ctx, account, request, amr, live=live)
+    await places.remember(ctx, account.id, throttle.network(ctx.client.address))
     await audit.record(ctx, audit.Event.SIGNED_IN, account.id, amr=" ".join(amr), session=session.id, **detail)
     if is_told:
         link = await session_links.issue(ctx, end_link, account, session) if end_link else ""

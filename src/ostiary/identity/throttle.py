@@ -1,8 +1,8 @@
 """Limits by name, and the lockout that a stranger cannot use against an owner.
 
 Every limit counts before the work is done. A failed proof costs the account's budget for unknown devices, of which one address
-can spend no more than half; a device that has signed in before, or an address that the account has had a session from, keeps a
-budget of its own.
+can spend no more than half; it also costs the budgets of the stranger's neighbourhood and of the whole server. A device that has
+signed in before, or a place that the account has had a session from, keeps a budget of its own, whatever strangers have spent.
 """
 
 from __future__ import annotations
@@ -11,102 +11,46 @@ import ipaddress
 import unicodedata
 from dataclasses import dataclass
 
-from ostiary.identity import audit, devices, sessions
+from ostiary.identity import audit, devices, places, spraying
 from ostiary.identity.accounts import Candidate
-from ostiary.identity.context import Context, micros
+from ostiary.identity.context import Context
 from ostiary.identity.refusals import LockedOut, Throttled
-from ostiary.limits.store import Rule, Taken
-from ostiary.settings import Settings
+from ostiary.identity.rules import Area
+from ostiary.limits.store import Rule, Taken, Wanted
 
-MINUTE = 60 * 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Every named limit of a deployment."""
-
-    login: Rule
-    navigation: Rule
-    register: Rule
-    reset_request: Rule
-    reset_submission: Rule
-    verification_mail: Rule
-    verification: Rule
-    factor_address: Rule
-    factor_challenge: Rule
-    factor_account: Rule
-    refresh: Rule
-    mail_recipient: Rule
-    lockout_account: Rule
-    lockout_address: Rule
-    lockout_device: Rule
-    standard: Rule
-    mail: Rule
-    vault: Rule
-
-    @classmethod
-    def of(cls, settings: Settings) -> Rules:
-        """The limits that the settings describe."""
-        limits = settings.limits
-
-        def window(name: str, most: int, period: int) -> Rule:
-            return Rule(name, most, period)
-
-        reset, verify = micros(limits.reset_window), micros(limits.verify_window)
-        factor_max = limits.factor_max or limits.login_max
-        factor_window = micros(limits.factor_window or limits.login_window)
-        lockout = micros(limits.lockout_window)
-        return cls(
-            login=window("login.address", limits.login_max, micros(limits.login_window)),
-            # A whole office may sit behind one address, and a sign-in elsewhere takes two of these (librechat-wire W-38).
-            navigation=window("navigation.address", 10 * limits.login_max, micros(limits.login_window)),
-            register=window("register.address", limits.register_max, micros(limits.register_window)),
-            reset_request=window("reset_request.address", limits.reset_max, reset),
-            reset_submission=window(
-                "reset_submission.address",
-                limits.reset_submission_max or limits.reset_max,
-                micros(limits.reset_submission_window or limits.reset_window),
-            ),
-            verification_mail=window("verification_mail.address", limits.verify_max, verify),
-            verification=window(
-                "verification.address",
-                limits.verify_submission_max or limits.verify_max,
-                micros(limits.verify_submission_window or limits.verify_window),
-            ),
-            factor_address=window("factor.address", factor_max, factor_window),
-            factor_challenge=window("factor.challenge", factor_max, factor_window),
-            factor_account=window("factor.account", 10, 15 * MINUTE),
-            refresh=window("refresh.address", 600, MINUTE),
-            mail_recipient=window("mail.recipient", 3, 15 * MINUTE),
-            lockout_account=window("lockout.account", limits.lockout_max, lockout),
-            lockout_address=window("lockout.address", limits.lockout_max, lockout),
-            lockout_device=window("lockout.device", limits.lockout_max, lockout),
-            standard=Rule("standard", 20, 2 * MINUTE, "bucket"),
-            mail=Rule("mail", 2, 10 * MINUTE, "bucket"),
-            vault=Rule("vault", 200, 2 * MINUTE, "bucket"),
-        )
+HOUSEHOLD, NEIGHBOURHOOD = 64, 48
+"""Bits of an IPv6 address that one household has whole, and that one customer may have whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A counted try, to be uncounted when the proof turns out right; `also` is what else counted it."""
+    """A counted try, to be uncounted when the proof turns out right. `name` is the digest of what a stranger tried to be."""
 
-    rule: Rule
-    key: str
-    also: Attempt | None = None
+    counted: Wanted
+    name: str = ""
 
 
 def network(address: str) -> str:
     """What a limit by address is keyed by: an IPv4 address, or an IPv6 /64, which one household has whole."""
-    if ":" not in address:
-        return address
+    return address if ":" not in address else _prefix(address, HOUSEHOLD)
+
+
+def neighbourhood(address: str) -> str:
+    """What a limit by network is keyed by: an IPv4 /24, or an IPv6 /48."""
+    if ":" in address:
+        address = _prefix(address, NEIGHBOURHOOD)
+    head, dot, _ = address.rpartition(".")
+    return f"{head}.0/24" if dot else address
+
+
+def _prefix(address: str, bits: int) -> str:
     try:
         parsed = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+    return str(ipaddress.IPv6Network((int(parsed) >> 128 - bits << 128 - bits, bits)))
 
 
 def folded(email: str) -> str:
@@ -120,7 +64,7 @@ async def take(ctx: Context, rule: Rule, key: str) -> Taken | None:
         return None
     taken = await ctx.services.limits.take(rule, key, ctx.now)
     if not taken.is_allowed:
-        ctx.services.metrics.limited.labels(rule.name).inc()
+        ctx.services.metrics.refuse(rule.name, ctx.now)
         raise Throttled(taken)
     return taken
 
@@ -133,95 +77,163 @@ async def may_mail(ctx: Context, email: str) -> bool:
     return taken.is_allowed
 
 
+async def take_registration(ctx: Context) -> None:
+    """Count a registration that nobody invited, by network and for the whole server. Raises Throttled."""
+    if not ctx.is_limited:
+        return
+    try:
+        await _take_in(ctx, ctx.services.rules.registrations, [])
+    except Throttled as refusal:
+        await spraying.note_spent(ctx, refusal.taken.rule)
+        raise
+
+
 async def attempt(ctx: Context, email: str, candidate: Candidate | None) -> Attempt | None:
-    """Count a try to prove to be this account, known or not; None when lockout is off. Raises LockedOut."""
-    if not ctx.settings.limits.lockout:
+    """Count a try to prove to be this account, known or not; None when nothing counts. Raises LockedOut, Throttled."""
+    if not (ctx.settings.limits.lockout or ctx.is_limited):
         return None
-    rules = ctx.services.rules
     account_id = candidate.account.id if candidate is not None else None
     if account_id is not None and (device := devices.known(ctx, account_id)):
-        return await _count(ctx, Attempt(rules.lockout_device, f"{account_id}:{device}"), account_id)
+        return await _count_known(ctx, account_id, f"{account_id}:{device}")
     try:
         return await _count_stranger(ctx, email, account_id)
-    except LockedOut:
-        if account_id is None or not await knows_address(ctx, account_id):
+    except Throttled as refusal:
+        # Looked for whether there is an account or not, so that the time of a refusal does not tell.
+        place = await places.known(ctx, account_id, network(ctx.client.address))
+        if account_id is None or place is None:
+            await spraying.note_spent(ctx, refusal.taken.rule)
             raise
-    return await _count(ctx, Attempt(rules.lockout_device, f"{account_id}@{network(ctx.client.address)}"), account_id)
+    return await _count_known(ctx, account_id, place)
 
 
 async def knows_address(ctx: Context, account_id: str) -> bool:
-    """Whether the account has had a session from the client's address; of an IPv6 household any, for they change by the day."""
-    if await sessions.has_address(ctx, account_id):
-        return True
-    here = network(ctx.client.address)
-    return here != ctx.client.address and any(network(address) == here for address in await sessions.addresses(ctx, account_id))
+    """Whether the account has had a session from the client's household."""
+    return await places.known(ctx, account_id, network(ctx.client.address)) is not None
 
 
 async def succeeded(ctx: Context, counted: Attempt | None) -> None:
-    """The proof was right: that try does not count. Failures of others go on counting."""
-    if counted is None:
+    """The proof was right: that try does not count. Failures of strangers go on counting."""
+    if counted is None or not counted.counted:
         return
-    if counted.rule is ctx.services.rules.lockout_device:
-        await ctx.services.limits.forget(counted.rule, counted.key)
+    if counted.name:
+        await ctx.services.limits.give_back_each(counted.counted, ctx.now)
     else:
-        await ctx.services.limits.give_back(counted.rule, counted.key, ctx.now)
-        await succeeded(ctx, counted.also)
+        [(rule, key)] = counted.counted
+        await ctx.services.limits.forget(rule, key)
 
 
 async def never_mind(ctx: Context, counted: Attempt | None) -> None:
     """The try came to nothing through no fault of whoever made it: it does not count, and nothing else changes."""
-    while counted is not None:
-        await ctx.services.limits.give_back(counted.rule, counted.key, ctx.now)
-        counted = counted.also
+    if counted is not None and counted.counted:
+        await ctx.services.limits.give_back_each(counted.counted, ctx.now)
+
+
+async def failed(ctx: Context, counted: Attempt | None) -> None:
+    """The proof was wrong: look whether names are being tried in rows."""
+    if counted is not None and counted.name:
+        await spraying.note_name(ctx, counted.name, neighbourhood(ctx.client.address))
+
+
+def trace(counted: Attempt | None) -> dict[str, str]:
+    """What the audit keeps of a failed try, so that a restarted process can count it again (`counting_again`)."""
+    if counted is None or not counted.counted:
+        return {}
+    rule, key = counted.counted[0]
+    return {"counted": rule.name, "key": counted.name or key}
 
 
 async def unlock(ctx: Context, email: str) -> None:
     """Open the door again for unknown devices, as far as this process's counters reach."""
-    await ctx.services.limits.forget(ctx.services.rules.lockout_account, folded(email))
-    await ctx.services.limits.forget(ctx.services.rules.lockout_address, _from_here(ctx, email))
+    name = _name(ctx, email)
+    await ctx.services.limits.forget(ctx.services.rules.lockout_account, name)
+    await ctx.services.limits.forget(ctx.services.rules.lockout_address, _from_here(ctx, name))
 
 
 async def take_of_account(ctx: Context, rule: Rule, key: str, account_id: str | None) -> Taken:
-    """Count one against an account. An operator's unlocking since the window began starts the counter anew.
+    """Count one against an account. An operator's unlocking since the window began starts the counter anew."""
+    taken = await ctx.services.limits.take(rule, key, ctx.now)
+    if taken.is_allowed or not await _was_unlocked(ctx, taken, account_id):
+        return taken
+    await ctx.services.limits.forget(rule, key)
+    return await ctx.services.limits.take(rule, key, ctx.now)
+
+
+async def _was_unlocked(ctx: Context, taken: Taken, account_id: str | None) -> bool:
+    """Whether an operator opened the door since the window began.
 
     Counters may live in the server's memory, where the command line does not reach; the audit is what both see. It is asked
-    only when the door is about to close.
+    only when the door is about to close, and whether or not there is an account.
     """
-    limits = ctx.services.limits
-    taken = await limits.take(rule, key, ctx.now)
-    if taken.is_allowed or account_id is None:
-        return taken
-    began_at = taken.reset_at - rule.period
-    if not await audit.latest(ctx, account_id=account_id, event=audit.Event.UNLOCKED, since=began_at, most=1):
-        return taken
-    await limits.forget(rule, key)
-    return await limits.take(rule, key, ctx.now)
+    began_at = taken.reset_at - taken.rule.period
+    return bool(await audit.latest(ctx, account_id=account_id or "", event=audit.Event.UNLOCKED, since=began_at, most=1))
 
 
 async def _count_stranger(ctx: Context, email: str, account_id: str | None) -> Attempt:
-    """Count against the account's budget and the address's own, of the same size.
+    """Count against the account's budget and the address's own, of the same size, and against those that strangers share.
 
-    What one address fails beyond half of it is its own affair: a stranger at one address cannot close the door to the owner at
-    another, and many addresses together still get no more than the budget. Raises LockedOut.
+    What one address fails beyond half of the account's budget is its own affair: a stranger at one address cannot close the door
+    to the owner at another, and many addresses together still get no more than the budget. Raises LockedOut, Throttled.
     """
     rules, limits = ctx.services.rules, ctx.services.limits
-    common = await _count(ctx, Attempt(rules.lockout_account, folded(email)), account_id)
-    own = Attempt(rules.lockout_address, _from_here(ctx, email))
-    taken = await take_of_account(ctx, own.rule, own.key, account_id)
-    is_beyond_half = own.rule.capacity - taken.remaining > -(-own.rule.capacity // 2)
-    if is_beyond_half or not taken.is_allowed:
-        await limits.give_back(common.rule, common.key, ctx.now)
+    name = _name(ctx, email)
+    common, own = (rules.lockout_account, name), (rules.lockout_address, _from_here(ctx, name))
+    locks = [common, own] if ctx.settings.limits.lockout else []
+    try:
+        wanted, taken = await _take_in(ctx, rules.logins, locks)
+    except LockedOut as refusal:
+        if not await _was_unlocked(ctx, refusal.taken, account_id):
+            raise
+        for rule, key in locks:
+            await limits.forget(rule, key)
+        wanted, taken = await _take_in(ctx, rules.logins, locks)
+    if locks and taken[1].used > -(-own[0].capacity // 2):
+        await limits.give_back(*common, ctx.now)
+        wanted = wanted[1:]
+    return Attempt(wanted, name)
+
+
+async def _take_in(ctx: Context, area: Area, locks: Wanted) -> tuple[Wanted, list[Taken]]:
+    """Count one of each lock, and one for the neighbourhood and the server while limits are on; or none of them.
+
+    When the server's budget is spent, whoever comes from a neighbourhood that has had no part in it still finds the newcomers'.
+    Raises LockedOut, Throttled.
+    """
+    limits, wanted = ctx.services.limits, list(locks)
+    if ctx.is_limited:
+        wanted += [(area.network, neighbourhood(ctx.client.address)), (area.server, "")]
+    taken = await limits.take_each(wanted, ctx.now)
+    refused = [each for each in taken if not each.is_allowed]
+    if len(refused) == 1 and refused[0].rule.name == area.server.name and taken[-2].used <= 1:
+        wanted[-1] = (area.newcomers, "")
+        taken = await limits.take_each(wanted, ctx.now)
+        refused = [each for each in taken if not each.is_allowed]
+    if not refused:
+        return wanted, taken
+    rule = refused[0].rule
+    ctx.services.metrics.refuse(rule.name, ctx.now)
+    raise LockedOut(refused[0]) if rule.guards else Throttled(refused[0])
+
+
+async def _count_known(ctx: Context, account_id: str, key: str) -> Attempt:
+    """Count against the budget of a known device or place. Raises LockedOut."""
+    if not ctx.settings.limits.lockout:
+        return Attempt([])
+    rule, key = ctx.services.rules.lockout_device, _digest(ctx, key)
+    taken = await take_of_account(ctx, rule, key, account_id)
     if not taken.is_allowed:
+        ctx.services.metrics.refuse(rule.name, ctx.now)
         raise LockedOut(taken)
-    return own if is_beyond_half else Attempt(own.rule, own.key, common)
+    return Attempt([(rule, key)])
 
 
-def _from_here(ctx: Context, email: str) -> str:
-    return f"{folded(email)}@{network(ctx.client.address)}"
+def _name(ctx: Context, email: str) -> str:
+    return _digest(ctx, folded(email))
 
 
-async def _count(ctx: Context, tried: Attempt, account_id: str | None) -> Attempt:
-    taken = await take_of_account(ctx, tried.rule, tried.key, account_id)
-    if not taken.is_allowed:
-        raise LockedOut(taken)
-    return tried
+def _digest(ctx: Context, text: str) -> str:
+    """What budgets are counted by: the audit keeps it, and the store of counters, which others may read."""
+    return ctx.services.digester.digest("limited", text).hex()[:32]
+
+
+def _from_here(ctx: Context, name: str) -> str:
+    return f"{name}@{network(ctx.client.address)}"

@@ -1,56 +1,95 @@
-"""Counters of one process, bounded in memory: the keys untouched for longest make room."""
+"""Counters of one process, bounded in memory (`limits.table`)."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from secrets import token_hex
+from typing import NamedTuple
 
-from ostiary.limits.store import Rule, Taken, judged
+from ostiary.limits.store import Rule, Taken, Wanted, judged, left
+from ostiary.limits.table import MOST_SETS, Table
 
-MOST_KEYS = 200_000
+_BITS = (1 << 64) - 1
 
 
 class MemoryLimits:
-    """See `LimitStore`. Constant time per call, at most MOST_KEYS keys."""
+    """See `LimitStore`. Constant time per call, at most 56 MB however many keys there are."""
 
-    def __init__(self, most_keys: int = MOST_KEYS) -> None:
-        self._most = most_keys
-        self._used: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+    def __init__(self, most_sets: int = MOST_SETS) -> None:
+        self._table = Table(most_sets)
+        self._salt = token_hex(8)
+
+    def __len__(self) -> int:
+        """How many keys are counted."""
+        return self._table.rows
+
+    @property
+    def pushed_out(self) -> int:
+        """How many counters had to make room before their time."""
+        return self._table.pushed_out
 
     async def take(self, rule: Rule, key: str, now: int) -> Taken:
-        used, since = self._current(rule, key, now)
-        if rule.kind == "bucket" and used + 1 > rule.capacity:
-            # A refused try does not deepen a bucket's debt, so that trying too often is not punished for ever.
-            self._keep(rule, key, used, since)
-            return judged(rule, used + 1, now - since, now)
-        self._keep(rule, key, used + 1, since)
-        return judged(rule, used + 1, now - since, now)
+        table, tag = self._table, self._tag(rule, key)
+        slot = table.find(tag)
+        used, since = left(rule, table.used[slot], table.since[slot], now) if slot >= 0 else (0.0, now)
+        taken = judged(rule, used + 1, now - since, now)
+        if taken.is_allowed:
+            if slot >= 0:
+                table.used[slot], table.since[slot] = used + 1, since
+            else:
+                table.add(tag, rule, 1.0, now)
+        return taken
+
+    async def take_each(self, wanted: Wanted, now: int) -> list[Taken]:
+        found = [self._find(rule, key, now) for rule, key in wanted]
+        taken = [judged(each.rule, each.used + 1, now - each.since, now) for each in found]
+        if all(each.is_allowed for each in taken):
+            # New rows last: they move others.
+            for each in sorted(found, key=lambda each: each.slot, reverse=True):
+                self._keep(each, 1)
+        return taken
 
     async def give_back(self, rule: Rule, key: str, now: int) -> None:
-        used, since = self._current(rule, key, now)
-        if used >= 1:
-            self._keep(rule, key, used - 1, since)
+        found = self._find(rule, key, now)
+        if found.used >= 1:
+            self._keep(found, -1)
+
+    async def give_back_each(self, wanted: Wanted, now: int) -> None:
+        for rule, key in wanted:
+            await self.give_back(rule, key, now)
 
     async def forget(self, rule: Rule, key: str) -> None:
-        self._used.pop((rule.name, key), None)
+        self._table.drop(self._tag(rule, key))
 
     async def ping(self) -> None:
         """This process always answers itself."""
 
     async def close(self) -> None:
-        self._used.clear()
+        """Nothing outlives the process."""
 
-    def _current(self, rule: Rule, key: str, now: int) -> tuple[float, int]:
-        """What is used, and since when; a clock that went back starts the key anew rather than locking it for ever."""
-        used, since = self._used.get((rule.name, key), (0.0, now))
-        elapsed = now - since
-        if elapsed < 0:
-            return used, now
-        if rule.kind == "window":
-            return (used, since) if elapsed < rule.period else (0.0, now)
-        return max(0.0, used - elapsed * rule.capacity / rule.period), now
+    def _find(self, rule: Rule, key: str, now: int) -> _Found:
+        table, tag = self._table, self._tag(rule, key)
+        slot = table.find(tag)
+        if slot < 0:
+            return _Found(rule, tag, slot, 0.0, now)
+        return _Found(rule, tag, slot, *left(rule, table.used[slot], table.since[slot], now))
 
-    def _keep(self, rule: Rule, key: str, used: float, since: int) -> None:
-        self._used[rule.name, key] = (used, since)
-        self._used.move_to_end((rule.name, key))
-        if len(self._used) > self._most:
-            self._used.popitem(last=False)
+    def _keep(self, found: _Found, change: int) -> None:
+        table, slot = self._table, found.slot
+        if slot < 0:
+            table.add(found.tag, found.rule, found.used + change, found.since)
+        else:
+            table.used[slot], table.since[slot] = found.used + change, found.since
+
+    def _tag(self, rule: Rule, key: str) -> int:
+        """Python's hash of text is keyed and differs from process to process (PEP 456): nobody can make two keys meet."""
+        return hash((self._salt, rule.name, key)) & _BITS or 1
+
+
+class _Found(NamedTuple):
+    """A key as it stands now; `slot` is -1 while it has no row."""
+
+    rule: Rule
+    tag: int
+    slot: int
+    used: float
+    since: int

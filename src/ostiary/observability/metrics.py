@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+MICROSECONDS = 1_000_000
+
 
 class Metrics:
     """One registry per application, so that two applications in one process do not add up."""
@@ -13,6 +15,15 @@ class Metrics:
         self.events = Counter("ostiary_events", "Outcomes, by audit event", ["event"], registry=self.registry)
         self.refusals = Counter("ostiary_refusals", "Refusals, by code", ["code"], registry=self.registry)
         self.limited = Counter("ostiary_limited", "Requests over a limit, by limit", ["limit"], registry=self.registry)
+        self.limited_at = Gauge(
+            "ostiary_limited_at", "When a limit was last met, seconds since 1970", ["limit"], registry=self.registry
+        )
+        self.limit_capacity = Gauge("ostiary_limit_capacity", "What a limit allows", ["limit"], registry=self.registry)
+        self.limit_period = Gauge("ostiary_limit_period_seconds", "Within how long", ["limit"], registry=self.registry)
+        self.limit_keys = Gauge("ostiary_limit_keys", "Keys that this process counts", registry=self.registry)
+        self.limit_pushed_out = Gauge(
+            "ostiary_limit_keys_pushed_out", "Keys that had to make room before their time", registry=self.registry
+        )
         self.password_checks = Counter("ostiary_password_checks", "Password hashes computed", registry=self.registry)
         self.hashing_waiting = Gauge("ostiary_hashing_waiting", "Hashes waiting or running", registry=self.registry)
         self.hashing_calls = Gauge(
@@ -31,6 +42,17 @@ class Metrics:
             "ostiary_turned_away", "Requests turned away unread, by reason", ["reason"], registry=self.registry
         )
         self.mails = Counter("ostiary_mails", "Mails, by outcome", ["outcome"], registry=self.registry)
+
+    def describe_limit(self, name: str, capacity: int, seconds: float) -> None:
+        """Show a limit before anybody meets it."""
+        self.limited.labels(name)
+        self.limit_capacity.labels(name).set(capacity)
+        self.limit_period.labels(name).set(seconds)
+
+    def refuse(self, name: str, now: int) -> None:
+        """A limit was met."""
+        self.limited.labels(name).inc()
+        self.limited_at.labels(name).set(now // MICROSECONDS)
 
     def render(self) -> bytes:
         """The text exposition format."""

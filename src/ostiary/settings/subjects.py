@@ -286,6 +286,28 @@ class Limits(Group):
         None, "VERIFY_EMAIL_SUBMISSION_MAX", about="verifications submitted; default VERIFY_EMAIL_MAX"
     )
     verify_submission_window: Minutes | None = setting(None, "VERIFY_EMAIL_SUBMISSION_WINDOW", about="its window, minutes")
+    login_network_max: Whole = setting(
+        100,
+        "OSTIARY_LOGIN_NETWORK_MAX",
+        about="failed sign-ins of strangers from one network (IPv4 /24, IPv6 /48) in OSTIARY_LOCKOUT_WINDOW",
+        ge=1,
+    )
+    login_server_max: Whole = setting(
+        300, "OSTIARY_LOGIN_SERVER_MAX", about="likewise of all strangers; known devices and places are not counted", ge=1
+    )
+    register_network_max: Whole = setting(
+        100, "OSTIARY_REGISTER_NETWORK_MAX", about="registrations from one network in REGISTER_WINDOW", ge=1
+    )
+    register_server_max: Whole = setting(
+        300, "OSTIARY_REGISTER_SERVER_MAX", about="registrations in REGISTER_WINDOW; the invited are not counted", ge=1
+    )
+    mail_network_max: Whole = setting(
+        100, "OSTIARY_MAIL_NETWORK_MAX", about="mails that one network may ask for in 15 minutes", ge=1
+    )
+    spray_network: Whole = setting(
+        20, "OSTIARY_SPRAY_NETWORK", about="names failing from one network at which spraying is suspected", ge=2
+    )
+    spray_server: Whole = setting(100, "OSTIARY_SPRAY_SERVER", about="likewise from everywhere", ge=2)
     factor_max: Whole | None = setting(None, "TWO_FACTOR_TEMP_MAX", about="second-factor answers; default LOGIN_MAX")
     factor_window: Minutes | None = setting(None, "TWO_FACTOR_TEMP_WINDOW", about="its window, minutes; default LOGIN_WINDOW")
     ban_violations: Flag = setting(False, "BAN_VIOLATIONS", about="true bans after repeated violations")

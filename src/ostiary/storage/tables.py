@@ -155,6 +155,17 @@ sessions = Table(
     Index("sessions_expires_at", "expires_at"),
 )
 
+places = Table(
+    "places",
+    metadata,
+    # Where an account has signed in: digests of its household's network and of the client's name for itself.
+    Column("account_id", Text, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("household", LargeBinary, primary_key=True),
+    Column("client", LargeBinary, primary_key=True),
+    _time("seen_at"),
+    Index("places_seen_at", "seen_at"),
+)
+
 links = Table(
     "links",
     metadata,

@@ -179,10 +179,16 @@ DIRECTORY: dict[str, str] = {
 
 LIMITED: dict[str, str] = {
     "login.address": "Too many login attempts, please try again after {minutes} minutes.",
+    "login.network": "Too many login attempts, please try again after {minutes} minutes.",
+    "login.server": "Too many login attempts, please try again after {minutes} minutes.",
+    "login.newcomers": "Too many login attempts, please try again after {minutes} minutes.",
     "lockout.account": "Too many login attempts, please try again after {minutes} minutes.",
     "lockout.address": "Too many login attempts, please try again after {minutes} minutes.",
     "lockout.device": "Too many login attempts, please try again after {minutes} minutes.",
     "register.address": "Too many accounts created, please try again after {minutes} minutes",
+    "register.network": "Too many accounts created, please try again after {minutes} minutes",
+    "register.server": "Too many accounts created, please try again after {minutes} minutes",
+    "register.newcomers": "Too many accounts created, please try again after {minutes} minutes",
     "factor.address": "Too many verification attempts, please try again after {minutes} minutes.",
     "factor.challenge": "Too many verification attempts, please try again after {minutes} minutes.",
     "factor.account": "Too many verification attempts, please try again after {minutes} minutes.",
@@ -215,7 +221,8 @@ def _words(call: Call, refusal: Refusal) -> Words:
 
 def _limited(call: Call, refusal: Throttled) -> Response:
     taken = refusal.taken
-    minutes = taken.rule.period / 60_000_000
+    # A bucket has the next one long before its period is over.
+    minutes = taken.rule.period / 60_000_000 if taken.rule.kind == "window" else -(-taken.retry_after // 60)
     shown = int(minutes) if minutes == int(minutes) else round(minutes, 2)
     text = LIMITED.get(taken.rule.name, LIMITED_OTHERWISE).format(minutes=shown)
     call.show_limit(taken)

@@ -1,0 +1,63 @@
+"""Known places: the household and the client that an account has signed in from. They outlive the sessions, as digests.
+
+A client without cookies is known by them. They prove nothing; whoever comes from one has a budget of failures of its own.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import bindparam, delete, select
+
+from ostiary.identity.context import Context
+from ostiary.storage.statements import Query, Statement
+from ostiary.storage.tables import places
+
+NOBODY = ""
+_LENGTH = 12
+
+_clients = Query(
+    bytes,
+    select(places.c.client).where(places.c.account_id == bindparam("account_id"), places.c.household == bindparam("household")),
+)
+_remember = Statement(
+    lambda insert: (
+        statement := insert(places).values({column.name: bindparam(column.name) for column in places.c})
+    ).on_conflict_do_update(index_elements=["account_id", "household", "client"], set_={"seen_at": statement.excluded.seen_at}),
+)
+_sweep = Statement(delete(places).where(places.c.seen_at < bindparam("before")))
+
+
+async def known(ctx: Context, account_id: str | None, household: str) -> str | None:
+    """What the client's budget is keyed by, if the account has had a session from this household.
+
+    A client that has been here before has one of its own; others share the household's. The same is asked for no account.
+    """
+    whose = account_id or NOBODY
+    clients = await ctx.db.all(_clients, account_id=whose, household=_household(ctx, whose, household))
+    client = _client(ctx, whose)
+    if not clients:
+        return None
+    return f"{whose}@{household}" + (f" {client.hex()}" if client in clients else "")
+
+
+async def remember(ctx: Context, account_id: str, household: str) -> None:
+    """The account has a session from here."""
+    await ctx.db.run(
+        _remember,
+        account_id=account_id,
+        household=_household(ctx, account_id, household),
+        client=_client(ctx, account_id),
+        seen_at=ctx.now,
+    )
+
+
+async def sweep(ctx: Context, before: int) -> int:
+    """Forget places where nobody has signed in since then."""
+    return await ctx.db.run(_sweep, before=before)
+
+
+def _household(ctx: Context, account_id: str, household: str) -> bytes:
+    return ctx.services.digester.digest("household", f"{account_id} {household}")[:_LENGTH]
+
+
+def _client(ctx: Context, account_id: str) -> bytes:
+    return ctx.services.digester.digest("client", f"{account_id} {ctx.client.user_agent}")[:_LENGTH]
