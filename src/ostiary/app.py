@@ -16,7 +16,7 @@ from ostiary.crypto.rotating import RotatingSigner
 from ostiary.crypto.sealing import Sealer
 from ostiary.crypto.tokens import Digester
 from ostiary.dialects.front_desk import FrontDesk
-from ostiary.dialects.librechat import LibreChat
+from ostiary.dialects.librechat import LibreChat, identities
 from ostiary.dialects.librepass import LibrePass
 from ostiary.dialects.operations import Operations
 from ostiary.federation.providers import build_federation
@@ -175,7 +175,7 @@ def front_desk(services: Services) -> FrontDesk:
     dialects = services.settings.server.dialects
     password_wire: Wire | None = LibreChat(tuple(services.settings.openid_others)) if "librechat" in dialects else None
     key_wire: Wire | None = LibrePass() if "librepass" in dialects else None
-    pages = Pages(services.settings) if services.settings.page_origins else None
+    pages = Pages(services.settings, identities.departure if password_wire else None) if services.settings.page_origins else None
     operations = Operations([wire for wire in (password_wire, key_wire) if wire is not None])
     for wire in (pages, password_wire, key_wire):
         if wire is not None:

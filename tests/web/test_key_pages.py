@@ -247,7 +247,7 @@ async def test_a_browser_that_knows_key_accounts_asks_before_it_sends_a_password
     await register(house)
     mistyped = await nobodys(house, credentials.PASSWORD)
     visitor = await signed_in(house)
-    await visitor.send()
+    await visitor.sign_out()
 
     async def agreement(email: str) -> bool:
         await visitor.open("/login")
@@ -256,7 +256,7 @@ async def test_a_browser_that_knows_key_accounts_asks_before_it_sends_a_password
 
     before = [await agreement(mistyped), await agreement("ada@example.org")]
     await visitor.send(password="correct horse battery")
-    await visitor.send()
+    await visitor.sign_out()
     after = [await agreement(mistyped), await agreement("ada@example.org")]
 
     assert visitor.client.cookies[USED_COOKIE]

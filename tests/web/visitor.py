@@ -69,6 +69,11 @@ class Visitor:
             self.answer = await self.client.get(self.answer.headers["location"], follow_redirects=True)
         return self._here()
 
+    async def sign_out(self) -> Shown:
+        """By the button of the account page."""
+        await self.open("/account")
+        return await self.send(self.shown.actions.index("/logout"))
+
     @property
     def shown(self) -> Shown:
         """What the page shows."""

@@ -100,7 +100,7 @@ def _words(person: Person, settings: Settings) -> set[str]:
     urls = (server.public_client_url, server.public_server_url)
     hosts = [domain, server.librechat_host, server.librepass_host, *(urlsplit(url).hostname or "" for url in urls)]
     labels = [label for host in hosts for label in host.split(".")[:-1]]
-    names = [local, person.name, person.username or "", server.product_name, *labels, *_OUR_WORDS]
+    names = [person.email, local, person.name, person.username or "", server.product_name, *labels, *_OUR_WORDS]
     parts = [part for name in names for part in (name, *_split(name))]
     return {word for part in parts if len(word := _letters(part)) >= SHORTEST_WORD and not word.isdecimal()}
 

@@ -16,7 +16,8 @@ from ostiary.identity import verification
 from ostiary.identity.asks import Answer
 from ostiary.identity.refusals import Refusal
 from ostiary.settings import Settings
-from ostiary.web import account, key_accounts, key_sign_in, problems, sign_in
+from ostiary.web import account, account_access, account_factors, key_accounts, key_sign_in, problems, sign_in
+from ostiary.web.account_access import DEPARTURE, Departure
 from ostiary.web.assets import Assets
 from ostiary.web.rendering import ASSETS
 
@@ -26,8 +27,10 @@ class Pages(Wire):
 
     name = "pages"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, departure: Departure | None = None) -> None:
+        """`departure` is how an owner sets out to link an identity elsewhere, where a wire knows the way back."""
         super().__init__()
+        self._departure = departure
         self._assets = Assets(settings.pages)
         for path, endpoint in self._assets.endpoints():
             self.page("GET", path, endpoint)
@@ -41,6 +44,7 @@ class Pages(Wire):
 
     async def respond(self, call: Call, receive: Receive, send: Send) -> None:
         call.scope[ASSETS] = self._assets
+        call.scope[DEPARTURE] = self._departure
         await super().respond(call, receive, send)
 
     @property
@@ -104,3 +108,19 @@ class Pages(Wire):
 
     def _account_pages(self) -> None:
         self.page("GET", "/account", account.show)
+        self.page("POST", "/account/profile", account.save_profile)
+        self.page("GET", "/account/password", account.password_form)
+        self.page("POST", "/account/password", account.change_password)
+        self.page("GET", "/account/delete", account.delete_form)
+        self.page("POST", "/account/delete", account.delete)
+        self.page("GET", "/account/two-factor", account_factors.replace_form)
+        self.page("POST", "/account/two-factor", account_factors.begin)
+        self.page("GET", "/account/two-factor/set-up", account_factors.set_up)
+        self.page("POST", "/account/two-factor/set-up", account_factors.confirm)
+        self.page("GET", "/account/two-factor/codes", account_factors.codes_form)
+        self.page("POST", "/account/two-factor/codes", account_factors.new_codes)
+        self.page("GET", "/account/two-factor/off", account_factors.off_form)
+        self.page("POST", "/account/two-factor/off", account_factors.switch_off)
+        self.page("POST", "/account/sessions", account_access.end_session)
+        self.page("POST", "/account/identities/link", account_access.link)
+        self.page("POST", "/account/identities/unlink", account_access.unlink)

@@ -25,14 +25,13 @@ from ostiary.identity.refusals import (
 )
 from ostiary.identity.sign_in import FactorRequired, SignedIn
 from ostiary.settings import Settings
-from ostiary.web import forms, key_sign_in, notes, visitors
+from ostiary.web import codes, forms, key_sign_in, notes, visitors
 from ostiary.web.mail_checks import CHECK_MAIL, MAIL_NOTE
 from ostiary.web.rendering import page, see
 from ostiary.web.visitors import Visit
 
 NOTICES = frozenset({"signed_out", "reset_done", "verified", "registered", "deleted", "password_changed"})
 """What the sign-in page may be asked to say, by `?notice=`: nothing else in an address reaches a page's text."""
-_MOST_CODE = 64
 
 
 async def home(call: Call) -> Response:
@@ -105,7 +104,7 @@ async def factor_submit(call: Call) -> Response:
     secret, visit = cookies.read(call, cookies.CHALLENGE), Visit.new()
     if not secret:
         return see(visitors.LOGIN)
-    code = "".join(typed.text("code").split())[:_MOST_CODE]
+    code = codes.typed_in(typed)
     waiting = challenges.browser_hash(call.services, call.client, secret)
     try:
         async with call.begin() as ctx:

@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from ostiary.dialects.librechat import deps, schemas
 from ostiary.dialects.librechat.oauth import SESSION, begin_flow
-from ostiary.http.calls import Call, json_response
+from ostiary.http.calls import Call, Header, json_response
 from ostiary.identity import federated, notices, step_up
 from ostiary.identity.credentials import Credential
 from ostiary.identity.federated import Config
+from ostiary.identity.sessions import Principal
 
 NOT_FOUND = "Identity not found"
 
@@ -35,8 +36,13 @@ async def begin(call: Call) -> Response:
     async with call.begin() as ctx:
         who = await deps.principal(call, ctx)
         await step_up.require_code(ctx, who, schemas.factor_proof(body))
-    url, cookie = await begin_flow(call, name, account_id=who.account.id, memory={SESSION: who.session.id})
+    url, cookie = await departure(call, name, who)
     return json_response({"url": url}, 200, [cookie])
+
+
+async def departure(call: Call, name: str, who: Principal) -> tuple[str, Header]:
+    """Where to send an owner's browser to link an identity there, and the cookie that makes the way back theirs."""
+    return await begin_flow(call, name, account_id=who.account.id, memory={SESSION: who.session.id})
 
 
 async def unlink(call: Call) -> Response:
