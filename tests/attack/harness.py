@@ -102,6 +102,8 @@ class Caller:
     cookies: dict[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     may_fail: tuple[int, ...] = ()
+    seen: list[Reply] = field(default_factory=list, repr=False)
+    """Every answer so far."""
 
     def ask(self, method: str, target: str, body: Any = None, **headers: str) -> Reply:
         """One request with this body as JSON. `x_real_ip` is the header `x-real-ip`; cookies are kept."""
@@ -136,6 +138,7 @@ class Caller:
         finally:
             connection.close()
         self._keep(reply)
+        self.seen.append(reply)
         return watched(reply, *self.may_fail)
 
     def get(self, target: str, **headers: str) -> Reply:

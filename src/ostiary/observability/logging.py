@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -19,6 +20,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("ostiary")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 _STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
+_GIVES_ACCESS = re.compile(r"[^\s\"'()<>=:,/\\]+@[\w.-]+|\blp_\w{16,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*")
+"""An address, and the tokens of both wires."""
 
 # These would name whole URLs, with codes in their queries, or every step of a migration.
 _QUIETER = {
@@ -43,7 +46,8 @@ def set_up(log_format: str, level: str) -> None:
     is_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     _Output.stream = sys.stderr
     _Output.least = logging.getLevelNamesMapping()[level.upper()]
-    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    # Not the renderer's own choice: where `rich` is installed that shows local variables, and with them passwords.
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
     _Output.render = staticmethod(_json_line if is_json else lambda event: console(None, "", event))
     shared: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, _STAMP, _with_request_id]
     handler = logging.StreamHandler(sys.stderr)
@@ -81,7 +85,9 @@ def _write(_logger: object, _method: str, event: EventDict) -> NoReturn:
 
 
 def _rendered(_logger: object, _method: str, event: EventDict) -> str:
-    return _Output.render(event)
+    line = _Output.render(event)
+    # The text of somebody else's exception may have carried it here.
+    return _GIVES_ACCESS.sub("(hidden)", line) if "@" in line or "lp_" in line or "eyJ" in line else line
 
 
 def _json_line(event: EventDict) -> str:
