@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import partial
+from itertools import cycle, repeat
 from pathlib import Path
 
 import httpx
 import pytest
 
 from ostiary.identity import accounts, audit, bans
-from tests.attack.harness import ROUNDS, Caller, checks, fresh_email, race, somewhere
+from tests.attack.harness import ROUNDS, Caller, checks, fresh_email, metric, race, somewhere
 from tests.attack.people import PASSWORD, WRONG_PASSWORD, KeyOwner, Person, signed_in
 from tests.conftest import MakeHouse
 from tests.dialects.librechat import browser as librechat
@@ -20,6 +22,7 @@ from tests.services.redis import RedisServer
 
 LOGIN_MAX = 7
 LOCKOUT_MAX = 10
+NETWORK_MAX = 100
 QUARTER = 15 * 60
 
 
@@ -39,6 +42,54 @@ def test_bf_02_many_addresses_get_ten_checks_of_one_account_and_the_owner_gets_i
     assert right.status == 429
     assert all((reply.header("retry-after") or "").isdigit() for reply in wrong[LOCKOUT_MAX:])
     assert owner.login().status == 200
+
+
+def _sprayed(place: Served, addresses: Iterator[str], accounts: int = 500) -> tuple[float, list[int]]:
+    """One password tried on so many accounts: how many were checked, and what came back."""
+    before = checks(place)
+    statuses = [Person(place.url, next(addresses)).login(WRONG_PASSWORD, fresh_email("spray")).status for _ in range(accounts)]
+    return checks(place) - before, statuses
+
+
+def test_bf_03a_one_address_gets_seven_checks_of_one_password(tmp_path: Path) -> None:
+    with served(tmp_path, {"RATE_LIMITS": "on"}) as place:
+        checked, statuses = _sprayed(place, repeat(somewhere()))
+
+    assert checked == LOGIN_MAX
+    assert statuses == [404] * LOGIN_MAX + [429] * (500 - LOGIN_MAX)
+
+
+def test_bf_03b_one_network_gets_a_hundred_checks_is_noticed_and_shuts_nobody_else_out(tmp_path: Path) -> None:
+    with served(tmp_path, {"RATE_LIMITS": "on"}) as place:
+        owner = Person(place.url, "127.99.7.200")
+        owner.register()
+        assert owner.login().status == 200
+
+        checked, statuses = _sprayed(place, cycle([f"127.99.7.{number}" for number in range(1, 51)]))
+
+        assert checked <= NETWORK_MAX
+        assert statuses.count(429) == 500 - checked
+        # Of the network, and at the hundredth name of the server.
+        assert metric(place, "ostiary_events_total", event="spray:suspected") == 2
+        assert metric(place, "ostiary_limited_total", limit="login.network") > 0
+        assert owner.login().status == 200
+        assert owner.elsewhere().login().status == 200
+
+
+def test_bf_03c_many_networks_get_what_the_server_has_and_owners_still_get_in(tmp_path: Path) -> None:
+    with served(tmp_path, {"RATE_LIMITS": "on", "OSTIARY_LOGIN_SERVER_MAX": "120"}) as place:
+        owner, absent = signed_in(place.url), Person(place.url, somewhere())
+        absent.register()
+
+        checked, statuses = _sprayed(place, cycle([f"127.98.{1 + number % 100}.{1 + number // 100}" for number in range(200)]))
+
+        assert 120 <= checked < 300
+        assert statuses.count(429) == 500 - checked
+        assert metric(place, "ostiary_events_total", event="spray:suspected") == 1
+        assert metric(place, "ostiary_events_total", event="limit:server_budget_spent") == 1
+        assert owner.login().status == 200
+        assert Person(place.url, somewhere(), cookies=owner.cookies, email=owner.email).login().status == 200
+        assert absent.login().status == 200
 
 
 def test_bf_05_a_right_password_does_not_clear_the_addresss_window(guarded: Served) -> None:

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import BigInteger, cast, func, select
 
 from ostiary.app import GENERATED, now
+from ostiary.cli import limits
 from ostiary.cli.config import without_password
 from ostiary.cli.desk import Desk, explained, is_still_to_be_made, open_desk
 from ostiary.cli.elsewhere import arrived, asked, asked_directory, refused_since, why_refused
@@ -38,6 +39,7 @@ from ostiary.storage.migrate import HEAD, at_head
 from ostiary.storage.statements import Query
 
 SECOND = 1_000_000
+DAY = 24 * 3600 * SECOND
 MOST_CLOCK_DIFFERENCE = 5 * SECOND
 LEAST_DISK = 200 * 1024 * 1024
 REDIS_SECONDS = 2
@@ -58,7 +60,7 @@ class Finding:
 @click.command("doctor")
 @answering
 def doctor() -> Answer:
-    """Look at settings, secrets, proxies, cookies, database, clock, mail server, Redis, directory and providers.
+    """Look at settings, secrets, proxies, cookies, database, clock, mail server, Redis, limits, directory and providers.
 
     The exit code is 1 when something is wrong; a warning alone leaves it 0.
     """
@@ -82,6 +84,7 @@ async def _examine() -> list[Finding]:
     seen: dict[str, Seen] = {}
     found += [finding async for finding in _database(settings, seen)]
     found += [await _mail(settings), *[finding async for finding in _redis(settings)]]
+    found += [Finding(about, "ok", text) for about, text in await limits.described(settings)]
     found += [finding async for finding in _directory(settings, seen)]
     return [*found, *[finding async for finding in _providers(settings, seen)]]
 
@@ -216,11 +219,14 @@ async def _database(settings: Settings, seen: dict[str, Seen]) -> AsyncIterator[
             newest = await audit.latest(ctx, most=1)
             has_admin = await accounts.has_admin(ctx)
             seen.update(await arrivals.seen(ctx))
+            sprayed = await audit.latest(ctx, event=audit.Event.SPRAY_SUSPECTED, since=ctx.now - DAY)
             given_up = sum(row.status == "abandoned" for row in await outbox.listed(ctx.db, 1000))
     except TroubleError as error:
         yield Finding("database", "problem", error.message)
         return
     yield _clock(there, newest[0].at if newest else None)
+    if sprayed:
+        yield Finding("spraying", "warning", limits.spraying(sprayed))
     if not has_admin:
         yield Finding("accounts", "warning", "nobody is ADMIN. Run: ostiary user create ada@example.org --role ADMIN")
     if given_up:
