@@ -18,14 +18,15 @@ async def has_password(ctx: Context, account: Account) -> bool:
 async def prove(ctx: Context, who: Principal, password: str) -> None:
     """Check the present password; a session in the wrong hands guesses no more than a stranger.
 
-    Raises ProofRefused, LockedOut, Busy.
+    Raises ProofRefused, LockedOut, Throttled, Busy.
     """
     candidate = await accounts.candidate_by_id(ctx, who.account.id, credentials.PASSWORD)
     counted = await throttle.attempt(ctx, who.account.email, candidate)
     try:
         await ctx.services.methods[Password].verify(ctx, candidate, Password(who.account.email, password))
     except ProofRefused as refusal:
-        await audit.record(ctx, audit.Event.PROOF_REFUSED, who.account.id, refusal.reason)
+        await audit.record(ctx, audit.Event.PROOF_REFUSED, who.account.id, refusal.reason, **throttle.trace(counted))
+        await throttle.failed(ctx, counted)
         raise
     except Busy:
         await throttle.never_mind(ctx, counted)
