@@ -139,6 +139,13 @@ async def test_a_wrong_claim_is_refused(house: House, op: Provider, wrong: str) 
     assert not is_in(await walk(house, op))
 
 
+@pytest.mark.parametrize("value", ["AAAAAAAAAAAAAAAAAAAAAA", "", "é", "A" * 22 + "==", 1, [], {}])
+async def test_oau_09_an_access_token_hash_that_does_not_fit_is_refused(house: House, op: Provider, value: object) -> None:
+    op.twist = lambda claims: claims.update(at_hash=value)
+
+    assert not is_in(await walk(house, op))
+
+
 @pytest.mark.parametrize("change", [{"exp": -59}, {"nbf": 59}, {"iat": 59}])
 async def test_oau_08_clocks_may_differ_by_less_than_a_minute(house: House, op: Provider, change: dict[str, int]) -> None:
     op.twist = lambda claims: claims.update({name: claims["iat"] + seconds for name, seconds in change.items()})

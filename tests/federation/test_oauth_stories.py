@@ -273,6 +273,19 @@ async def test_a_notice_that_is_not_the_providers_ends_nothing(house: House, op:
     assert (await me(house.client))["email"] == "ada@example.org"
 
 
+async def test_a_notice_ends_sessions_once(house: House, op: Provider) -> None:
+    await walk(house, op)
+    told = notice(op)
+    server = house.client_at("203.0.113.9")
+    assert (await server.post("/oauth/openid/backchannel-logout", data=told)).status_code == 200
+    await walk(house, op)
+
+    again = await server.post("/oauth/openid/backchannel-logout", data=told)
+
+    assert again.status_code == 200
+    assert (await me(house.client))["email"] == "ada@example.org"
+
+
 async def test_an_owner_links_another_way_in_and_is_told(house: House, op: Provider) -> None:
     op.person = op.person | {"email": "other@example.org"}
     body = {"name": "Ada", "email": "ada@example.org", "password": "lamp-at-noon", "confirm_password": "lamp-at-noon"}
