@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.conftest import Operator
+from tests.cli.conftest import HOUR, Operator
+from tests.conftest import MakeHouse
+from tests.dialects.librechat.browser import browser
+from tests.federation.test_ldap_sign_in import RIGHT
 from tests.services import free_port
 from tests.services.slapd import SECRET, SlapdServer
 
@@ -48,3 +53,24 @@ def test_a_directory_that_cannot_be_used(operator: Operator, slapd: SlapdServer,
 
     assert finding["state"] == "problem"
     assert told in finding["text"]
+
+
+async def test_a_directory_shows_which_attributes_came_and_why_somebody_was_refused(
+    operator: Operator, slapd: SlapdServer, make_house: MakeHouse
+) -> None:
+    settings = slapd.settings(OSTIARY_LDAP_PERMITTED_GROUPS="cn=nobody,dc=example,dc=org")
+    uid = slapd.add_person()
+    house = await make_house(**slapd.settings())
+    house.clock.now = time.time_ns() // 1000 - HOUR * 1_000_000
+    assert (await browser(house).login(uid, RIGHT)).status_code == 200
+    closed = await make_house(**settings)
+    closed.clock.now = house.clock.now + 1_000_000
+    assert (await browser(closed).login(uid, RIGHT)).status_code == 404
+
+    answer = await asyncio.to_thread(operator.json, "federation", "test", "ldap", **settings)
+    finding = await asyncio.to_thread(about_directory, operator, settings)
+
+    assert {"cn", "mail", "uid"} <= set(answer["claims"]["names"])
+    assert [each["reason"] for each in answer["refusals"]] == ["no_permitted_group"]
+    assert finding["state"] == "warning"
+    assert "OSTIARY_LDAP_PERMITTED_GROUPS" in finding["text"]

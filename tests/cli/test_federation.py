@@ -80,7 +80,7 @@ async def test_the_claims_of_the_latest_sign_in_are_named_and_not_told(operator:
     assert {"badge", "email", "email_verified", "groups", "sub"} <= set(answer["claims"]["names"])
     assert answer["claims"]["made"] == {
         "address": "email, verified",
-        "name": "made of others",
+        "name": "no single claim",
         "username": "preferred_username",
         "picture": "picture",
     }

@@ -42,6 +42,7 @@ WORDS = {
     "domain_refused": "addresses of that domain may not register (OSTIARY_ALLOWED_DOMAINS)",
     "address_unverified": "the address must be verified first; a mail with a link is on its way",
 }
+OWN_DOING = frozenset({"declined", "banned", "mismatch", "unknown_account", "empty_password", "malformed", "no_flow"})
 
 
 def why_refused(reason: str) -> str:
@@ -78,5 +79,6 @@ def arrived(seen: Seen) -> str:
 
 
 def refused_since(seen: Seen) -> list[tuple[int, str]]:
-    """The refusals after the last time that somebody came in, the newest first."""
-    return [(at, why) for at, why in seen.refusals if seen.at is None or at > seen.at][:MOST_REFUSALS]
+    """The refusals after the last time that somebody came in, the newest first, without those that are the person's own doing."""
+    later = [(at, why) for at, why in seen.refusals if seen.at is None or at > seen.at]
+    return [(at, why) for at, why in later if why not in OWN_DOING][:MOST_REFUSALS]

@@ -19,6 +19,8 @@ MOST_NAMES = 60
 LONGEST_NAME = 120
 MOST_REFUSALS = 10
 LOOKED_THROUGH = 1000
+NONE = "no single claim"
+"""What something was taken from that was put together, or came by another way than the claims."""
 _EVENTS = frozenset({audit.Event.SIGNED_IN, audit.Event.FACTOR_ASKED, audit.Event.SIGN_IN_REFUSED})
 
 
@@ -74,8 +76,8 @@ async def seen(ctx: Context) -> dict[str, Seen]:
 
 
 def _source(claims: Mapping[str, Any], value: str | None) -> str:
-    """The claim that says this, or that it was made of several. A subject that is a name too is the last to be thought of."""
+    """The claim that says this, or NONE. A subject that is a name too is the last to be thought of."""
     if not value:
         return ""
     names = sorted(claims, key=lambda name: name == "sub")
-    return next((name for name in names if claims[name] in (value, [value])), "made of others")
+    return next((name for name in names if claims[name] in (value, [value])), NONE)
