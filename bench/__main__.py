@@ -8,9 +8,10 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import report, rounds
+from bench import goals, growth, peers, report, rounds
+from bench.findings import Report
 from bench.load import ROOT, Driver
-from bench.report import Report
+from bench.peers import PEERS, PeerServer
 from bench.rounds import Round
 from bench.server import DurablePostgres, OstiaryServer
 from bench.world import World
@@ -20,11 +21,17 @@ def main() -> None:
     """Everything."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if options.what == "growth":
+        growth.run(options.minutes, options.documents, is_quick=options.quick)
+        return
     found = _run(options)
     print(report.text(found), end="")
+    print(goals.text(found), end="")
     if options.output:
         for path in report.write(found, options.output):
             print(f"bench: wrote {path.name}", file=sys.stderr)
+    if options.documents and not options.quick:
+        growth.run(options.minutes, options.documents, is_quick=False)
     if any(figures.failures for one in found.rounds for figures in one.figures.values()):
         failures = {name: figures.failures for one in found.rounds for name, figures in one.figures.items() if figures.failures}
         sys.exit(f"bench: requests failed: {failures}")
@@ -32,8 +39,13 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure Ostiary on this machine.")
+    parser.add_argument("what", nargs="?", choices=("all", "growth"), default="all", help="growth: its table and plot alone")
+    parser.add_argument("--peers", default="", help="folder of the peers' programs (OSTIARY_BENCH_PEERS)")
+    parser.add_argument("--cache", default="", help="where their packages are kept (OSTIARY_BENCH_CACHE)")
+    parser.add_argument("--minutes", type=float, default=5, help="that the cost of growth may take (%(default)g)")
+    parser.add_argument("--documents", type=Path, default=ROOT / "docs", help="folder for the table and plot of growth (docs)")
     parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=3, help="of each measurement (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=2, help="of each measurement (%(default)s)")
     parser.add_argument("--clients", type=int, default=16, help="connections that ask at once (%(default)s)")
     parser.add_argument("--cost", type=int, default=10, help="of bcrypt (%(default)s)")
     parser.add_argument("--engine", choices=("sqlite", "postgresql"), default="sqlite")
@@ -56,15 +68,34 @@ def _run(options: argparse.Namespace) -> Report:
         _say("starting the server")
         server = exits.enter_context(OstiaryServer(environment))
         driver = exits.enter_context(Driver())
+        others = [] if options.quick and not options.peers else _peers(options, exits)
         _say("registering accounts")
         per_client = 2 if options.quick else 4
         world = World(server.port, options.clients, options.clients * per_client, options.clients * 8 * per_client)
         found: list[Round] = []
         for number in range(1, options.rounds + 1):
             _say(f"round {number} of {options.rounds}")
-            found.append(rounds.measure(server, driver, world, options.cost, options.seconds))
+            found.append(rounds.measure(server, driver, world, options.cost, options.seconds, others))
         requests = sum(figures.requests for one in found for figures in one.figures.values())
-        return Report(how, server.start_seconds, server.memory(), requests, found)
+        first, memory = server.start_seconds, server.memory()
+        others_started = {peer.peer.name: peer.start_seconds for peer in others}
+        return Report(how, first, memory, requests, found, [server.start_again() for _ in range(options.rounds)], others_started)
+
+
+def _peers(options: argparse.Namespace, exits: ExitStack) -> list[PeerServer]:
+    """All of them, started, with their accounts; none when their programs are not there."""
+    programs = peers.found(options.peers)
+    if programs is None:
+        return []
+    cache = peers.cache_folder(options.cache)
+    peers.install(cache)
+    started = []
+    for peer in PEERS:
+        _say(f"starting {peer.name}")
+        server = exits.enter_context(PeerServer(peer, programs, cache))
+        server.populate(options.clients, options.clients * 2)
+        started.append(server)
+    return started
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,8 @@ import msgspec
 from bench import hashing
 from bench.hashing import RawHashing
 from bench.load import Driver, Plan, Result, Stream
-from bench.server import OstiaryServer
+from bench.peers import PeerServer
+from bench.server import Measured, OstiaryServer
 from bench.world import World
 
 PROBES = 4
@@ -15,6 +16,7 @@ PROBE_RATE = 100.0
 """Requests a second of each kind of probe while logins saturate: enough for a p99, too few to be a load."""
 BETWEEN = "between logins"
 IDLE = "otherwise idle"
+ALONE = "login, one client"
 
 
 class Figures(msgspec.Struct):
@@ -33,10 +35,11 @@ class Round(msgspec.Struct):
 
     hashing: RawHashing
     figures: dict[str, Figures]
+    peers: dict[str, dict[str, Figures]] = {}
 
 
-def measure(server: OstiaryServer, driver: Driver, world: World, cost: int, seconds: float) -> Round:
-    """Everything once."""
+def measure(server: OstiaryServer, driver: Driver, world: World, cost: int, seconds: float, peers: list[PeerServer]) -> Round:
+    """Everything once; each of the peers right behind the operation of ours that it is held against."""
     figures: dict[str, Figures] = {}
 
     def play(*streams: Stream) -> dict[str, Result]:
@@ -46,10 +49,9 @@ def measure(server: OstiaryServer, driver: Driver, world: World, cost: int, seco
         return results
 
     def alone(stream: Stream) -> None:
-        server.settle()
-        before = server.cpu()
-        result = play(stream)[stream.name]
-        figures[stream.name] = _figures(result, seconds, (server.cpu() - before) / max(1, result.requests))
+        figures[stream.name], cookies = measured(server, driver, stream, seconds)
+        if stream.name == "refresh":
+            world.keep_cookies(cookies)
 
     def probed(when: str, *company: Stream) -> None:
         server.settle()
@@ -57,17 +59,40 @@ def measure(server: OstiaryServer, driver: Driver, world: World, cost: int, seco
         for name, result in results.items():
             figures[f"{name}, {when}" if name != "login" else "login, probed meanwhile"] = _figures(result, seconds)
 
+    others: dict[str, dict[str, Figures]] = {peer.peer.name: {} for peer in peers}
     alone(world.registrations(seconds))
     server.settle()
     yardstick = hashing.measure(cost, seconds)
     alone(world.logins())
+    _beside(others, peers, driver, seconds, "login")
+    figures[ALONE] = _figures(play(msgspec.structs.replace(world.logins(1), name=ALONE))[ALONE], seconds)
     alone(world.session_checks())
+    _beside(others, peers, driver, seconds, "session check")
     alone(world.refreshes())
+    _beside(others, peers, driver, seconds, "refresh")
     alone(world.pre_logins())
     alone(world.key_logins())
     probed(IDLE)
     probed(BETWEEN, world.logins())
-    return Round(yardstick, figures)
+    return Round(yardstick, figures, others)
+
+
+def _beside(others: dict[str, dict[str, Figures]], peers: list[PeerServer], driver: Driver, seconds: float, name: str) -> None:
+    for peer in peers:
+        stream = {"login": peer.logins, "session check": peer.session_checks, "refresh": peer.refreshes}[name]()
+        if stream is None:
+            continue
+        others[peer.peer.name][name], cookies = measured(peer, driver, stream, seconds)
+        if name == "refresh" and any(cookies):
+            peer.keep_cookies(cookies)
+
+
+def measured(server: Measured, driver: Driver, stream: Stream, seconds: float) -> tuple[Figures, list[str]]:
+    """One stream against one server, and its clients' newest cookies."""
+    server.settle()
+    before = server.cpu()
+    result = driver.play(Plan(server.port, seconds, [stream]))[stream.name]
+    return _figures(result, seconds, (server.cpu() - before) / max(1, result.requests)), result.cookies
 
 
 def _figures(result: Result, seconds: float, cpu: float | None = None) -> Figures:

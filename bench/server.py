@@ -23,12 +23,11 @@ SETTINGS = {
 }
 
 
-class OstiaryServer(Server):
-    """Serves on 127.0.0.1 with its logs in a file, as it does in production."""
+class Measured(Server):
+    """A server of which the kernel tells what it uses: its whole process tree."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.environment = environment
         self.start_seconds = 0.0
         self._began_at = 0.0
 
@@ -51,25 +50,16 @@ class OstiaryServer(Server):
         while before != (before := self.cpu()) and time.monotonic() < deadline:
             time.sleep(SETTLED_SECONDS)
 
-    def _prepare(self) -> None:
-        pass
-
-    def _command(self) -> list[str]:
+    def _begin(self) -> None:
         self._began_at = time.perf_counter()
-        variables = {
-            "HOST": "127.0.0.1",
-            "PORT": str(self.port),
-            "OSTIARY_DATA": str(self.directory / "data"),
-            **SETTINGS,
-            **self.environment,
-        }
-        # A folder of its own also means that no .env is read.
-        return ["env", *(f"{name}={value}" for name, value in variables.items()), sys.executable, "-m", "ostiary", "serve"]
+
+    def _ask_whether_ready(self, connection: Connection) -> None:
+        raise NotImplementedError
 
     def _is_ready(self) -> bool:
         try:
             with Connection(self.port) as connection:
-                connection.ask(request("GET", "/livez"))
+                self._ask_whether_ready(connection)
         except OSError:
             return False
         self.start_seconds = time.perf_counter() - self._began_at
@@ -85,6 +75,38 @@ class OstiaryServer(Server):
         for pid in found:
             found += children.get(pid, [])
         return found
+
+
+class OstiaryServer(Measured):
+    """Serves on 127.0.0.1 with its logs in a file, as it does in production."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        super().__init__()
+        self.environment = environment
+
+    def start_again(self) -> float:
+        """End it and start it on what it has stored; the seconds until it answers."""
+        self._stop()
+        self._start()
+        return self.start_seconds
+
+    def _prepare(self) -> None:
+        pass
+
+    def _command(self) -> list[str]:
+        self._begin()
+        variables = {
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "OSTIARY_DATA": str(self.directory / "data"),
+            **SETTINGS,
+            **self.environment,
+        }
+        # A folder of its own also means that no .env is read.
+        return ["env", *(f"{name}={value}" for name, value in variables.items()), sys.executable, "-m", "ostiary", "serve"]
+
+    def _ask_whether_ready(self, connection: Connection) -> None:
+        connection.ask(request("GET", "/livez"))
 
 
 class DurablePostgres(PostgresServer):

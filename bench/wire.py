@@ -29,6 +29,8 @@ class Reply:
     def cookie(self, name: str) -> str:
         """A cookie that this answer sets, or the empty text."""
         _, found, rest = self.head.partition(f"\r\nset-cookie: {name}=".encode())
+        if not found:
+            _, found, rest = self.head.partition(f"\r\nSet-Cookie: {name}=".encode())
         return rest.partition(b"\r\n")[0].partition(b";")[0].decode() if found else ""
 
 
@@ -51,12 +53,23 @@ def parsed(data: bytes) -> Reply | None:
     if end < 0:
         return None
     found = _LENGTH.search(data, 0, end + 2)
+    if found is None and b"\r\ntransfer-encoding: chunked\r\n" in data[: end + 2].lower():
+        return _in_chunks(data, end) if data.endswith(b"0\r\n\r\n") else None
     if found is None:
         text = f"an answer without Content-Length: {data[:end]!r}"
         raise ValueError(text)
     if len(data) < end + 4 + int(found[1]):
         return None
     return Reply(int(data[9:12]), data[: end + 2], data[end + 4 :])
+
+
+def _in_chunks(data: bytes, end: int) -> Reply:
+    rest, body = data[end + 4 :], b""
+    while (size := int(rest.partition(b"\r\n")[0].partition(b";")[0], 16)) > 0:
+        start = rest.index(b"\r\n") + 2
+        body += rest[start : start + size]
+        rest = rest[start + size + 2 :]
+    return Reply(int(data[9:12]), data[: end + 2], body)
 
 
 class Connection:

@@ -127,13 +127,17 @@ class World:
         count = int(MOST_REGISTRATIONS * seconds) + 1
         return Stream("register", [Client([registration(fresh_email()) for _ in range(count)]) for _ in range(self.clients)])
 
-    def logins(self) -> Stream:
-        """Everybody signs in with a password."""
-        return Stream("login", [Client([login(email) for email in emails]) for emails in self._emails])
+    def logins(self, clients: int = 0) -> Stream:
+        """So many clients (all without a number) sign in with a password."""
+        shares = self._emails[: clients or self.clients]
+        return Stream("login", [Client([login(email) for email in emails]) for emails in shares])
 
-    def session_checks(self) -> Stream:
-        """Everybody asks who they are."""
-        ask = [request("GET", "/api/user", authorization=f"Bearer {browser.bearer}") for browser in self._browsers]
+    def session_checks(self, clients: int = 0) -> Stream:
+        """So many clients (all without a number) ask who they are."""
+        ask = [
+            request("GET", "/api/user", authorization=f"Bearer {browser.bearer}")
+            for browser in self._browsers[: clients or self.clients]
+        ]
         return Stream("session check", [Client([raw]) for raw in ask])
 
     def refreshes(self, clients: int = 0, rate: float = 0) -> Stream:

@@ -4,10 +4,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
+from bench import goals, peers, plot
 from bench.enumeration import auc
+from bench.wire import parsed
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = (
@@ -53,7 +56,7 @@ def test_a_quick_run_measures_every_operation_and_writes_it_down(tmp_path: Path)
         assert re.search(rf"^{row} +\d", table, re.MULTILINE), row
     for ratio in RATIOS:
         assert re.search(rf"^{ratio} +\d", table, re.MULTILINE), ratio
-    assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".txt"}
+    assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".md", ".txt"}
 
 
 def test_known_and_unknown_addresses_get_the_same_status_for_every_question() -> None:
@@ -70,3 +73,39 @@ def test_known_and_unknown_addresses_get_the_same_status_for_every_question() ->
 )
 def test_the_auc_is_the_chance_that_one_of_the_first_is_greater(longer: list[float], shorter: list[float], chance: float) -> None:
     assert auc(longer, shorter) == chance
+
+
+def test_a_mark_is_met_or_missed_by_the_median() -> None:
+    least = goals.Goal("logins", [3.0, 3.9, 5.0], 3.8, is_least=True)
+    most = goals.Goal("memory", [80.0, 95.0, 99.0], 90, unit=" MB")
+
+    assert least.cells == ("logins", "3.90 (3.00 to 5.00)", "at least 3.80", "met")
+    assert most.cells == ("memory", "95.0 MB (80.0 to 99.0)", "at most 90.0 MB", "missed")
+
+
+def test_an_answer_in_chunks_is_read_when_it_is_whole() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    assert parsed(head + b"3\r\nabc\r\n") is None
+    reply = parsed(head + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n")
+
+    assert reply is not None
+    assert (reply.status, reply.body) == (200, b"abcde")
+
+
+def test_a_plot_draws_each_line_once() -> None:
+    lines = [plot.Line("login", engine, [(1, 10.0), (4, 100.0)]) for engine in ("sqlite", "postgresql")]
+
+    drawn = plot.drawn([plot.Panel("clients", lines), plot.Panel("accounts", lines[:1])])
+
+    assert drawn.count("<polyline") == 3
+    assert ET.fromstring(drawn).tag.endswith("svg")  # noqa: S314 - drawn above
+
+
+def test_the_peers_are_left_out_with_a_word_when_nobody_says_where_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.delenv("OSTIARY_BENCH_PEERS", raising=False)
+
+    assert (peers.found(""), peers.found(str(tmp_path))) == (None, None)
+    assert capsys.readouterr().err.count("bench: no peers") == 2

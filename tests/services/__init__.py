@@ -44,6 +44,8 @@ class Server(ABC):
 
     user: str | None = None
     """The system's user that runs it where the tests run as root."""
+    end_signal = signal.SIGINT
+    """The quick and orderly end of PostgreSQL and of Redis."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -103,8 +105,8 @@ class Server(ABC):
     def _stop(self) -> None:
         if self._process is None:
             return
-        # The quick and orderly end of PostgreSQL and of Redis, sent to the process started here and to no other.
-        self._process.send_signal(signal.SIGINT)
+        # Sent to the process started here and to no other.
+        self._process.send_signal(self.end_signal)
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
