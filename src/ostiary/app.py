@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -30,14 +30,19 @@ from ostiary.identity.public_keys import PublicKeyMethod, SharedKey
 from ostiary.identity.rules import Rules
 from ostiary.jobs import Jobs
 from ostiary.limits.memory import MemoryLimits
-from ostiary.limits.redis import RedisLimits
 from ostiary.limits.store import LimitStore
 from ostiary.observability.logging import log, set_up
 from ostiary.observability.metrics import Metrics
+from ostiary.parts import Part
 from ostiary.settings import Secrets, Settings, SettingsError
 from ostiary.storage.database import open_database
 from ostiary.storage.migrate import migrate
 from ostiary.web import Pages
+
+if TYPE_CHECKING:
+    from ostiary.limits import redis
+else:
+    redis = Part("ostiary.limits.redis")
 
 GENERATED = ("JWT_SECRET", "JWT_REFRESH_SECRET", "CREDS_KEY", "OSTIARY_ROOT_KEY")
 
@@ -116,7 +121,7 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
 
 def _limits(settings: Settings, keys: Keys) -> LimitStore:
     url = settings.storage.redis_url
-    return RedisLimits(url, keys.derive("limits")) if url else MemoryLimits()
+    return redis.RedisLimits(url, keys.derive("limits")) if url else MemoryLimits()
 
 
 class Application:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from ostiary import __version__
@@ -16,6 +15,12 @@ from ostiary.http.calls import Call, is_direct_loopback, json_response, raw_resp
 from ostiary.http.wire import Wire
 from ostiary.identity.refusals import Refusal
 from ostiary.observability.metrics import Metrics
+from ostiary.parts import Part
+
+if TYPE_CHECKING:
+    from fastapi.openapi import utils as openapi
+else:
+    openapi = Part("fastapi.openapi.utils")
 
 PING_SECONDS = 2
 JSON_TYPE = "application/json"
@@ -67,18 +72,20 @@ class Operations(Wire):
         return raw_response(call.services.metrics.render(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, call: Call) -> Response:
-        return json_response(self.document(call.settings.server.public_server_url))
+        return json_response(await asyncio.to_thread(self.document, call.settings.server.public_server_url))
 
     async def _docs(self, call: Call) -> Response:
-        return raw_response(_page(self.document(call.settings.server.public_server_url)).encode(), b"text/html; charset=utf-8")
+        document = await asyncio.to_thread(self.document, call.settings.server.public_server_url)
+        return raw_response(_page(document).encode(), b"text/html; charset=utf-8")
 
     def document(self, server: str) -> dict[str, Any]:
         """One OpenAPI document over both wires; where they meet, an operation holds both bodies and all answers."""
         if not self._document:
-            self._document = _merged(
-                [get_openapi(title="Ostiary", version=__version__, routes=wire.app.routes) for wire in (*self._wires, self)]
+            wires = (*self._wires, self)
+            written = _merged(
+                [openapi.get_openapi(title="Ostiary", version=__version__, routes=each.app.routes) for each in wires]
             )
-            self._document["servers"] = [{"url": server}]
+            self._document = {**written, "servers": [{"url": server}]}
         return self._document
 
     def refused(self, call: Call, refusal: Refusal) -> Response:  # noqa: ARG002 - nothing here refuses

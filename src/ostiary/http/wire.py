@@ -1,27 +1,36 @@
 """What every wire is made of: routes, and the one place where an answer is found for whatever goes wrong.
 
-Paths without parameters are answered straight from a table; the rest goes through FastAPI, which also writes the OpenAPI document
-(docs/decisions/001-http.md has the measurements).
+Paths without parameters are answered straight from a table, the few with parameters by Starlette's patterns. FastAPI writes the
+OpenAPI document, and is loaded when somebody asks for that (docs/decisions/001-http.md, 014-parts.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from functools import cached_property
+from re import Pattern
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
-from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 from starlette.types import Receive, Send
 
 from ostiary.http.calls import Call, MalformedBodyError
 from ostiary.identity.asks import Answer
 from ostiary.identity.refusals import Refusal
 from ostiary.observability.logging import log
+from ostiary.parts import Part
 from ostiary.storage.database import UnavailableError, UnstorableError
+
+if TYPE_CHECKING:
+    import fastapi
+else:
+    fastapi = Part("fastapi")
 
 Endpoint = Callable[[Call], Awaitable[Response]]
 Schema = Mapping[str, Any]
+_UNDERSCORED = str.maketrans("/", "_", "{}")
 
 
 class Wire:
@@ -35,8 +44,8 @@ class Wire:
         self.harmless: set[tuple[str, str]] = set()
         """GET routes that change nothing, so that HEAD may run them."""
         self._prefixes: tuple[str, ...] = ()
-        self.app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-        self.app.add_exception_handler(HTTPException, self._http_exception)
+        self._patterns: dict[str, tuple[Pattern[str], dict[str, Endpoint]]] = {}
+        self._entries: list[tuple[str, Endpoint, dict[str, Any]]] = []
 
     def route(
         self,
@@ -56,16 +65,12 @@ class Wire:
         async def guarded(call: Call) -> Response:
             return await self._guarded(call, endpoint)
 
-        async def adapted(request: Request) -> Response:
-            call: Call = request.scope["ostiary.call"]
-            call.path_params = request.path_params
-            return await guarded(call)
-
         if "{" not in path:
             self.exact[method, path] = guarded
             self.paths.add(path)
         else:
             self._prefixes += (path.partition("{")[0],)
+            self._patterns.setdefault(path, (compile_path(path)[0], {}))[1][method] = guarded
         if method == "GET" and is_harmless:
             self.harmless.add((method, path))
         parameters = [
@@ -78,18 +83,25 @@ class Wire:
         extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
         if body is not None:
             extra["requestBody"] = {"required": False, "content": {"application/json": {"schema": dict(body)}}}
-        self.app.add_api_route(
-            path,
-            adapted,
-            methods=[method],
-            summary=summary,
-            tags=[tag or self.name],
-            response_class=Response,
-            status_code=min(answers),
-            responses={status: dict(schema) for status, schema in answers.items()},
-            openapi_extra=extra,
-            operation_id=f"{self.name}_{method.lower()}_{path.strip('/').replace('/', '_').replace('{', '').replace('}', '')}",
-        )
+        entry = {
+            "methods": [method],
+            "summary": summary,
+            "tags": [tag or self.name],
+            "response_class": Response,
+            "status_code": min(answers),
+            "responses": {status: dict(schema) for status, schema in answers.items()},
+            "openapi_extra": extra,
+            "operation_id": f"{self.name}_{method.lower()}_{path.strip('/').translate(_UNDERSCORED)}",
+        }
+        self._entries.append((path, guarded, entry))
+
+    @cached_property
+    def app(self) -> fastapi.FastAPI:
+        """The same routes as FastAPI has them: what the OpenAPI document is written from."""
+        app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+        for path, endpoint, entry in self._entries:
+            app.add_api_route(path, _adapted(endpoint), **entry)
+        return app
 
     async def respond(self, call: Call, receive: Receive, send: Send) -> None:
         """Answer, whatever happens."""
@@ -98,12 +110,8 @@ class Wire:
             response = await endpoint(call)
             await response(call.scope, receive, send)
             return
-        if call.path in self.paths:
-            response = self.wrong_method(call, self.allowed_methods(call.path))
-            await response(call.scope, receive, send)
-            return
-        call.scope["ostiary.call"] = call
-        await self.app(call.scope, receive, send)
+        response = await self._by_pattern(call)
+        await response(call.scope, receive, send)
 
     @property
     def answers(self) -> Mapping[str, Answer]:
@@ -165,10 +173,12 @@ class Wire:
     def _count_failure(self, call: Call) -> None:
         call.services.metrics.failures.labels(self.name).inc()
 
-    async def _http_exception(self, request: Request, error: Exception) -> Response:
-        call: Call = request.scope["ostiary.call"]
-        if isinstance(error, HTTPException) and error.status_code == 405:  # noqa: PLR2004 - the status
-            return self.wrong_method(call, self.allowed_methods(call.path))
+    async def _by_pattern(self, call: Call) -> Response:
+        """A path without parameters is never another route's parameter."""
+        for pattern, endpoints in self._patterns.values() if call.path not in self.paths else ():
+            if call.method in endpoints and (found := pattern.match(call.path)):
+                call.path_params = found.groupdict()
+                return await endpoints[call.method](call)
         if allowed := self.allowed_methods(call.path):
             return self.wrong_method(call, allowed)
         return self.not_found(call)
@@ -176,8 +186,16 @@ class Wire:
     def allowed_methods(self, path: str) -> str:
         """The methods that a path knows, for `Allow`. A path without parameters is never another route's parameter."""
         methods = {method for method, known in self.exact if known == path}
-        for route in self.app.routes if not methods else ():
-            found = getattr(route, "path_regex", None)
-            if found is not None and found.match(path):
-                methods |= getattr(route, "methods", None) or set()
+        for pattern, endpoints in self._patterns.values() if not methods else ():
+            if pattern.match(path):
+                methods |= set(endpoints)
         return ", ".join(sorted(methods))
+
+
+def _adapted(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    async def adapted(request: Request) -> Response:
+        call: Call = request.scope["ostiary.call"]
+        call.path_params = request.path_params
+        return await endpoint(call)
+
+    return adapted

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
-from ostiary.storage.postgresql import PostgreSQL
+from ostiary.parts import Part
 from ostiary.storage.sqlite import SQLite
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.trouble import UnavailableError, UnstorableError
+
+if TYPE_CHECKING:
+    from ostiary.storage import postgresql
+else:
+    postgresql = Part("ostiary.storage.postgresql")
 
 __all__ = ["Database", "UnavailableError", "Unit", "UnstorableError", "open_database"]
 
@@ -92,4 +97,4 @@ async def open_database(url: str, pool_size: int = 10) -> Database:
     """Open `sqlite:///path` or `postgresql://…`. The tables must be there (`storage.migrate`)."""
     if urlsplit(url).scheme == "sqlite":
         return SQLite(url.removeprefix("sqlite:///"))
-    return await PostgreSQL.connect(url, pool_size)
+    return await postgresql.PostgreSQL.connect(url, pool_size)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import sqlite3
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING
 
-import asyncpg
-
+from ostiary.parts import Part
 from ostiary.storage.trouble import UnavailableError
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from ostiary.storage import upgrade
+else:
+    asyncpg = Part("asyncpg")
+    # Alembic is a sixth of what a start loads, and a start at HEAD needs none of it.
+    upgrade = Part("ostiary.storage.upgrade")
 
 HEAD = "0006"
 """The newest migration (a test compares it with the folder)."""
-UPGRADE = "ostiary.storage.upgrade"
-"""Loaded when there is something to do: Alembic is a sixth of what a start loads, and a start at HEAD needs none of it."""
 _VERSION = "SELECT version_num FROM alembic_version"
 
 
@@ -51,9 +56,5 @@ async def migrate(url: str) -> bool:
     """Apply what is missing, each step whole or not at all; whether anything was. Raises UnavailableError, ForeignTablesError."""
     if await at_head(url):
         return False
-    await cast("_Upgrade", importlib.import_module(UPGRADE)).upgrade(url)
+    await upgrade.upgrade(url)
     return True
-
-
-class _Upgrade(Protocol):
-    async def upgrade(self, url: str) -> None: ...
