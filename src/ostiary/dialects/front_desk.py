@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ostiary.dialects.guard import Fault, Guard
+from ostiary.dialects.own_sessions import END_PATH
 from ostiary.http.calls import AddressReader, Call, Header, MalformedBodyError, json_response, raw_response
 from ostiary.http.cookies import DEVICE_COOKIE
 from ostiary.http.wire import Wire
@@ -189,6 +190,9 @@ class FrontDesk:
         in_password, in_key = password_wire.knows(call.path), key_wire.knows(call.path)
         if in_password != in_key:
             return password_wire if in_password else key_wire
+        if call.path == END_PATH:
+            # Both have it, for a wire that is served alone; its links are LibrePass's too.
+            return key_wire
         if not in_password and self._pages is not None and _is_for_a_person(call) and self._has_pages(call):
             return self._pages
         return key_wire if _looks_like_key(call) else password_wire

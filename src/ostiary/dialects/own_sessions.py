@@ -1,20 +1,16 @@
-"""An owner's sessions, the same on every wire: listing them, ending one, and the page behind the link in the sign-in mail."""
+"""An owner's sessions, the same on every wire: listing them, ending one, and the page behind a mail's "it was not me"."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from html import escape
 from typing import Any
 
 from starlette.responses import Response
 
-from ostiary.crypto.tokens import random_hex
 from ostiary.http.calls import Call, raw_response
-from ostiary.identity import audit, session_links, sessions
+from ostiary.identity import audit, sessions
 from ostiary.identity.context import MICROSECONDS, Context
-from ostiary.identity.links import LinkStyle
 from ostiary.identity.sessions import Principal
-from ostiary.settings import Settings
 
 LIST_PATH = "/api/auth/sessions"
 END_PATH = "/api/auth/endSession"
@@ -22,20 +18,6 @@ _HTML = b"text/html; charset=utf-8"
 _POLICY = (
     b"content-security-policy",
     b"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
-)
-
-
-def api_url(settings: Settings) -> str:
-    """What links to the API start with: API_DOMAIN is LibrePass's name for it, always https (librepass-wire 12)."""
-    domain = settings.librepass.api_domain
-    return f"https://{domain}" if domain else settings.server.public_server_url
-
-
-END_LINK = LinkStyle(
-    purpose=session_links.PURPOSE,
-    life=timedelta(days=30),
-    new_token=random_hex,
-    url=lambda settings, account_id, _email, token: f"{api_url(settings)}{END_PATH}?user={account_id}&code={token}",
 )
 
 
@@ -66,13 +48,15 @@ async def end(ctx: Context, who: Principal, session_id: str) -> bool:
 
 def question(call: Call) -> Response:
     """A page with a button: opening the link ends nothing, so that no mail scanner can. The button posts to the same address."""
-    text = "Somebody signed in to your account. If that was not you, end that session, then change your password."
-    return _page(call, text, "<form method=post><button>End this session</button></form>")
+    text = (
+        "If what the mail tells of was not you, sign out everywhere: all sessions of your account end. Then change your password."
+    )
+    return _page(call, text, "<form method=post><button>Sign out everywhere</button></form>")
 
 
 def ended(call: Call) -> Response:
     """What the button's reader sees."""
-    return _page(call, "The session has ended. If you did not sign in yourself, change your password now.", "")
+    return _page(call, "All sessions of your account have ended. Change your password now.", "")
 
 
 def _page(call: Call, text: str, form: str) -> Response:

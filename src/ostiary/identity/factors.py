@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from ostiary.identity import audit, throttle
+from ostiary.identity import audit, notices, throttle
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context, new_id
 from ostiary.identity.refusals import FactorLocked, Throttled
@@ -130,10 +130,11 @@ async def count_try(ctx: Context, account: Account, live: Enrolment | None) -> N
 
 
 async def failed(ctx: Context, account: Account) -> None:
-    """Note a wrong code."""
+    """Note a wrong code; the owner is told of the last that is taken."""
     failures = await ctx.db.run_returning(_fail, b_account_id=account.id)
     if failures == MOST_CONSECUTIVE_FAILURES:
         await audit.record(ctx, audit.Event.FACTOR_LOCKED, account.id, "too_many_failures")
+        await notices.warn(ctx, "factor_locked", account)
 
 
 async def succeeded(ctx: Context, account: Account) -> None:

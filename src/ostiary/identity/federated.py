@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
-from ostiary.identity import accounts, arrivals, audit, credentials, links, pictures, policy, sign_in
+from ostiary.identity import accounts, arrivals, audit, credentials, links, notices, pictures, policy, sign_in
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.credentials import FEDERATED, Credential
@@ -126,8 +126,11 @@ async def enter(
     return await sign_in.admit(ctx, Verified(candidate, assertion.amr, detail=arrivals.detail(assertion)), ticket)
 
 
-async def link(ctx: Context, who: Principal, assertion: Assertion) -> None:
-    """Let the signed-in owner come in this way too. Raises FederationRefused when it is somebody's already."""
+async def link(ctx: Context, who: Principal, assertion: Assertion, label: str) -> None:
+    """Let the signed-in owner come in this way too; a mail tells them, with the provider's name for people.
+
+    Raises FederationRefused when it is somebody's already.
+    """
     await _spend(ctx, assertion)
     known = await ctx.db.one(_by_identifier, identifier=assertion.identifier)
     if known is not None:
@@ -136,16 +139,23 @@ async def link(ctx: Context, who: Principal, assertion: Assertion) -> None:
         raise FederationRefused("linked_elsewhere")
     await _store(ctx, who.account.id, assertion)
     await audit.record(ctx, audit.Event.IDENTITY_LINKED, who.account.id, assertion.provider)
+    await notices.warn(ctx, "identity_linked", who.account, provider=label)
 
 
 async def unlink(ctx: Context, who: Principal, credential_id: str) -> bool:
-    """Take this way in away; False when there is none such. Raises LastWayIn when nothing else would let the owner in."""
-    if credential_id not in {identity.id for identity in await linked(ctx, who.account.id)}:
+    """Take this way in away, and tell the owner; False when there is none such.
+
+    Raises LastWayIn when nothing else would let the owner in.
+    """
+    found = {identity.id: identity for identity in await linked(ctx, who.account.id)}.get(credential_id)
+    if found is None:
         return False
     if (await ctx.db.one(_ways_in, account_id=who.account.id) or 0) < 2:  # noqa: PLR2004 - this one and another
         raise LastWayIn
     await ctx.db.run(_unlink, b_id=credential_id, b_account_id=who.account.id)
-    await audit.record(ctx, audit.Event.IDENTITY_UNLINKED, who.account.id)
+    provider = msgspec.json.decode(found.config, type=Config).provider
+    await audit.record(ctx, audit.Event.IDENTITY_UNLINKED, who.account.id, provider)
+    await notices.warn(ctx, "identity_unlinked", who.account, provider=provider)
     return True
 
 
@@ -186,6 +196,8 @@ async def _account_for(ctx: Context, assertion: Assertion, *, may_create: bool, 
     existing = await accounts.by_email(ctx, assertion.email)
     if existing is not None and await _may_adopt(ctx, existing, assertion):
         await _store(ctx, existing.id, assertion)
+        await audit.record(ctx, audit.Event.IDENTITY_LINKED, existing.id, assertion.provider, adopted=True)
+        await notices.warn(ctx, "identity_linked", existing, provider=assertion.provider)
         await _bring_up_to_date(ctx, existing, assertion)
         return existing
     if existing is not None and assertion.is_email_verified and not existing.is_verified:
@@ -246,6 +258,9 @@ async def _bring_up_to_date(ctx: Context, account: Account, assertion: Assertion
         await accounts.change(ctx, account.id, "role", assertion.role)
         await audit.record(ctx, audit.Event.ROLE_CHANGED, account.id, assertion.provider, role=assertion.role)
     if assertion.email and assertion.is_email_verified and accounts.canonical(assertion.email) != account.email:
-        await accounts.change_email(ctx, account.id, assertion.email, verified_at=ctx.now)
+        changed = await accounts.change_email(ctx, account.id, assertion.email, verified_at=ctx.now)
+        if changed:
+            await audit.record(ctx, audit.Event.EMAIL_CHANGED, account.id, assertion.provider)
+            await notices.warn(ctx, "email_changed", account, to=account.email, new_email=accounts.canonical(assertion.email))
     if assertion.is_email_verified and not account.is_verified:
         await accounts.verify(ctx, account.id)

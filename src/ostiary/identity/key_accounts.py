@@ -122,7 +122,7 @@ async def change_key(ctx: Context, who: Principal, new: Replacement, new_paramet
     # A pending change of address carries a key made from the old password.
     await links.forget(ctx, EMAIL_CHANGE, account.id)
     await audit.record(ctx, audit.Event.KEY_CHANGED, account.id)
-    await notices.send(ctx, "password_changed", account)
+    await notices.warn(ctx, "password_changed", account)
 
 
 async def ask_email_change(ctx: Context, who: Principal, email: str, new: Replacement, style: LinkStyle) -> None:
@@ -187,7 +187,7 @@ async def _apply(ctx: Context, account: Account, address: str, pending: _Pending
     await credentials.replace(ctx, account.id, credentials.PUBLIC_KEY, public_keys.encoded(renewed))
     await sessions.end_all(ctx, account.id, keep=pending.session)
     await audit.record(ctx, audit.Event.EMAIL_CHANGED, account.id)
-    await notices.send(ctx, "email_changed", account, to=account.email, new_email=address)
+    await notices.warn(ctx, "email_changed", account, to=account.email, new_email=address)
 
 
 async def _refuse_taken(ctx: Context, owner: Account) -> None:

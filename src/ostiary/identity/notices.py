@@ -1,13 +1,42 @@
-"""Mails to owners, queued in the transaction that they speak of."""
+"""Mails to owners, queued in the transaction that they speak of: a mail server that is away fails nobody's sign-in."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+from ostiary.crypto.tokens import random_hex
+from ostiary.identity import links
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
+from ostiary.identity.links import LinkStyle
 from ostiary.mail import outbox
 from ostiary.mail.messages import Message
+
+MOST_AGENT = 120
+NOT_ME = LinkStyle(
+    purpose="end_session",
+    life=timedelta(days=30),
+    new_token=random_hex,
+    url=lambda settings, account_id, _email, token: f"{settings.api_url}/api/auth/endSession?user={account_id}&code={token}",
+)
+"""The link by which an owner says "that was not me" (`session_links`)."""
+
+
+async def warn(
+    ctx: Context,
+    template: str,
+    account: Account,
+    *,
+    to: str | None = None,
+    style: LinkStyle | None = None,
+    **values: Any,  # noqa: ANN401
+) -> None:
+    """Queue a mail about what a stranger may have done: from where, and a link that ends every session of the account."""
+    link = await links.issue(ctx, style or NOT_ME, account.email, account.id, replace=False)
+    client = ctx.client
+    told = {"link": link, "address": client.address, "user_agent": client.user_agent[:MOST_AGENT], **values}
+    await send(ctx, template, account, to=to, **told)
 
 
 async def send(ctx: Context, template: str, account: Account, *, to: str | None = None, **values: Any) -> None:  # noqa: ANN401

@@ -80,7 +80,7 @@ async def set_password(ctx: Context, account: Account, password: str) -> None:
     await recovery.set_password(ctx, account, config)
     await unlock(ctx, account)
     await audit.record(ctx, audit.Event.PASSWORD_CHANGED, account.id, OPERATOR)
-    await notices.send(ctx, "password_changed", account)
+    await notices.warn(ctx, "password_changed", account)
 
 
 async def set_role(ctx: Context, account: Account, role: str) -> None:
@@ -96,7 +96,7 @@ async def reset_factors(ctx: Context, account: Account) -> bool:
         return False
     await sessions.end_all(ctx, account.id)
     await audit.record(ctx, audit.Event.FACTOR_REMOVED, account.id, OPERATOR)
-    await notices.send(ctx, "two_factor_disabled", account)
+    await notices.warn(ctx, "two_factor_disabled", account)
     return True
 
 

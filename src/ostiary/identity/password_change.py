@@ -47,4 +47,4 @@ async def change(ctx: Context, who: Principal, present: str, new: str) -> None:
     await sessions.end_all(ctx, who.account.id, keep=who.session.id)
     await links.forget(ctx, recovery.PURPOSE, who.account.id)
     await audit.record(ctx, audit.Event.PASSWORD_CHANGED, who.account.id)
-    await notices.send(ctx, "password_changed", who.account)
+    await notices.warn(ctx, "password_changed", who.account)

@@ -71,7 +71,7 @@ async def reset(ctx: Context, account_id: str, token: str, password: str) -> Non
         raise LinkRefused
     await set_password(ctx, account, config)
     await audit.record(ctx, audit.Event.RESET_DONE, account.id)
-    await notices.send(ctx, "reset_done", account)
+    await notices.warn(ctx, "reset_done", account)
 
 
 async def set_password(ctx: Context, account: Account, config: str) -> None:

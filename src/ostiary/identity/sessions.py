@@ -290,7 +290,7 @@ async def rotate(ctx: Context, session_id: str, account_id: str, generation: int
             return Refreshed(principal, rotations[0])
         if await end(ctx, session):
             await audit.record(ctx, audit.Event.REFRESH_REUSED, account_id, "generation_spent", behind=behind + 1)
-            await notices.send(ctx, "refresh_reused", principal.account)
+            await notices.warn(ctx, "refresh_reused", principal.account)
         raise RefreshReused
     raise SessionGone("contended")
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import msgspec
 
 from ostiary.crypto.tokens import TokenHash
-from ostiary.identity import accounts, audit, challenges, credentials, notices, places, session_links, sessions, throttle, totp
+from ostiary.identity import accounts, audit, challenges, credentials, devices, notices, places, sessions, throttle, totp
 from ostiary.identity.accounts import Account, Candidate
 from ostiary.identity.context import Context
 from ostiary.identity.factors import FactorProof
@@ -52,7 +52,7 @@ class FactorRequired:
 class Ticket:
     """What the caller wants to get: the session, and the token under which a challenge would wait.
 
-    `end_link` is how this wire writes the link that ends the session, in the mail that tells of it.
+    `end_link` is how the link is written that ends all sessions, in the mail that tells of this one; without it, as the API's.
     """
 
     session: SessionRequest
@@ -137,8 +137,6 @@ async def answer(
         raise ChallengeGone
     request = msgspec.json.decode(challenge.config, type=SessionRequest)
     request = msgspec.structs.replace(request, last_step=step, token_hash=token_hash or request.token_hash)
-    if not step:
-        await notices.send(ctx, "backup_code_used", account)
     return await _let_in(ctx, candidate, request, (*challenge.amr.split(), method, "mfa"), end_link)
 
 
@@ -163,14 +161,15 @@ async def _let_in(
     await places.remember(ctx, account.id, throttle.network(ctx.client.address))
     await audit.record(ctx, audit.Event.SIGNED_IN, account.id, amr=" ".join(amr), session=session.id, **detail)
     if is_told:
-        link = await session_links.issue(ctx, end_link, account, session) if end_link else ""
-        agent = ctx.client.user_agent[:120]
-        await notices.send(ctx, "new_sign_in", account, address=ctx.client.address, user_agent=agent, link=link)
+        await notices.warn(ctx, "new_sign_in", account, style=end_link)
     return SignedIn(account, session)
 
 
 async def _is_news(ctx: Context, candidate: Candidate, request: SessionRequest) -> bool:
-    """Whether the owner should hear of it: a browser in a new place; a key always (librepass-wire 6.3)."""
-    if request.kind == sessions.KEY:
+    """Whether the owner should hear of it: neither this device nor this place is known. A browser's first sign-in is no news."""
+    account_id = candidate.account.id
+    if devices.known(ctx, account_id) or await throttle.knows_address(ctx, account_id):
+        return False
+    if request.kind == sessions.KEY or candidate.live_sessions:
         return True
-    return candidate.live_sessions > 0 and not await throttle.knows_address(ctx, candidate.account.id)
+    return bool(await audit.latest(ctx, account_id=account_id, event=audit.Event.SIGNED_IN, most=1))

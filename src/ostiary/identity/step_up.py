@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ostiary.identity import accounts, audit, backup_codes, factors, notices, sessions, totp
 from ostiary.identity.context import Context
-from ostiary.identity.factors import BackupCode, FactorProof
+from ostiary.identity.factors import BackupCode, Enrolment, FactorProof
 from ostiary.identity.refusals import CodeMissing, CodeRefused, FactorAbsent
 from ostiary.identity.sessions import Principal
 
@@ -53,7 +53,19 @@ async def enroll(ctx: Context, who: Principal, secret: str, code: str, codes: li
     await require_code(ctx, who, old)
     await totp.enroll(ctx, who.account, secret, codes, step)
     await sessions.end_all(ctx, who.account.id, keep=who.session.id)
-    await notices.send(ctx, "two_factor_enabled", who.account)
+    await notices.warn(ctx, "two_factor_enabled", who.account)
+
+
+async def confirm(ctx: Context, who: Principal, pending: Enrolment, code: str, codes: list[str] | None = None) -> None:
+    """Make the pending enrolment live; other sessions end, the owner is told.
+
+    `codes` become its backup codes, in place of those that it began with. Raises what `totp.confirm` raises.
+    """
+    await totp.confirm(ctx, who.account, pending, code)
+    if codes is not None:
+        await backup_codes.replace(ctx, who.account.id, codes)
+    await sessions.end_all(ctx, who.account.id, keep=who.session.id)
+    await notices.warn(ctx, "two_factor_enabled", who.account)
 
 
 async def switch_off(ctx: Context, who: Principal) -> None:
@@ -61,13 +73,14 @@ async def switch_off(ctx: Context, who: Principal) -> None:
     await totp.remove(ctx, who.account.id)
     await sessions.end_all(ctx, who.account.id, keep=who.session.id)
     await audit.record(ctx, audit.Event.FACTOR_REMOVED, who.account.id)
-    await notices.send(ctx, "two_factor_disabled", who.account)
+    await notices.warn(ctx, "two_factor_disabled", who.account)
 
 
 async def replace_backup_codes(ctx: Context, who: Principal, codes: list[str]) -> None:
-    """Put fresh codes in place of all."""
+    """Put fresh codes in place of all; the owner is told."""
     await backup_codes.replace(ctx, who.account.id, codes)
     await audit.record(ctx, audit.Event.BACKUP_CODES_MADE, who.account.id)
+    await notices.warn(ctx, "backup_codes_made", who.account)
 
 
 async def _consume(ctx: Context, who: Principal, proof: FactorProof) -> int:

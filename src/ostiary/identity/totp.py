@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, delete, update
 
 from ostiary.crypto import otp
 from ostiary.crypto.sealing import SealBrokenError
-from ostiary.identity import accounts, audit, backup_codes, factors, sessions
+from ostiary.identity import accounts, audit, backup_codes, factors, notices, sessions
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.factors import AnyCode, BackupCode, Enrolment, FactorProof, TOTPCode
@@ -165,6 +165,7 @@ async def consume(ctx: Context, account: Account, proof: FactorProof, *, session
     if isinstance(proof, BackupCode | AnyCode) and await backup_codes.consume(ctx, account.id, proof.code):
         await factors.succeeded(ctx, account)
         await audit.record(ctx, audit.Event.BACKUP_CODE_USED, account.id)
+        await notices.warn(ctx, "backup_code_used", account)
         return "otp", 0
     await factors.failed(ctx, account)
     raise CodeRefused("mismatch")

@@ -166,6 +166,12 @@ class Settings(BaseModel):
         """The origins whose pages may use cookies and read answers, exactly as browsers write them."""
         return frozenset({*self._own_origins, *map(_origin, self.server.origins)})
 
+    @property
+    def api_url(self) -> str:
+        """What links to the API start with: API_DOMAIN is LibrePass's name for it, always https (librepass-wire 12)."""
+        domain = self.librepass.api_domain
+        return f"https://{domain}" if domain else self.server.public_server_url
+
     @cached_property
     def page_origins(self) -> frozenset[str]:
         """The origins that our own pages are served under; none where DOMAIN_CLIENT is another's, who has pages of its own."""

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ostiary.http import cookies
 from ostiary.http.calls import Call, Header
-from ostiary.identity import audit, federated, notices, sessions, step_up
+from ostiary.identity import audit, federated, sessions, step_up
 from ostiary.identity.credentials import Credential
 from ostiary.identity.federated import Config
 from ostiary.identity.refusals import CodeMissing, CodeRefused, LastWayIn
@@ -62,8 +62,7 @@ async def unlink(call: Call) -> Response:
             if found is None:
                 return see(visitors.HOME)
             await step_up.require_code(ctx, who, codes.proof_in(typed))
-            if await federated.unlink(ctx, who, found.id):
-                await notices.send(ctx, "identity_unlinked", who.account, provider=config_of(found).provider)
+            await federated.unlink(ctx, who, found.id)
     except (CodeRefused, CodeMissing) as refusal:
         return _code_page(call, refusal, "unlink", identity=identity)
     except LastWayIn:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ostiary.crypto import otp
 from ostiary.http.calls import Call
-from ostiary.identity import notices, sessions, step_up, totp
+from ostiary.identity import step_up, totp
 from ostiary.identity.refusals import CodeMissing, CodeRefused, FactorAbsent, Throttled
 from ostiary.web import codes, forms, problems, visitors
 from ostiary.web.rendering import page, see
@@ -45,11 +45,8 @@ async def confirm(call: Call) -> Response:
             pending = await totp.pending(ctx, who.account.id)
             if pending is None:
                 return see(visitors.HOME)
-            await totp.confirm(ctx, who.account, pending, code)
             shown = codes.fresh(who.account)
-            await step_up.replace_backup_codes(ctx, who, shown)
-            await sessions.end_all(ctx, who.account.id, keep=who.session.id)
-            await notices.send(ctx, "two_factor_enabled", who.account)
+            await step_up.confirm(ctx, who, pending, code, shown)
     except CodeRefused:
         return await _set_up_page(call, 422, problem="factor.refused")
     except FactorAbsent:

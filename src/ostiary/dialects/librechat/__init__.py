@@ -238,6 +238,18 @@ class LibreChat(Wire):
             summary="End one of the owner's sessions",
             answers=doc.answers({200: doc.MESSAGE}, 401, 404),
         )
+        for method, endpoint, summary in (
+            ("GET", user.ask_end_sessions, "Ask whether to end all sessions (mail link)"),
+            ("POST", user.end_sessions_by_link, "End all sessions of the mail link's account"),
+        ):
+            self.route(
+                method,
+                own_sessions.END_PATH,
+                endpoint,
+                summary=summary,
+                query={"user": {"type": "string"}, "code": {"type": "string"}},
+                answers=doc.answers({200: doc.TEXT}, 400, 429),
+            )
 
     def _screen_routes(self) -> None:
         self.route(

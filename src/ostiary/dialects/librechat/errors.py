@@ -126,6 +126,7 @@ TABLE_AT: dict[str, dict[type[Refusal], Words]] = {
         refusals.LinkRefused: Words(400, "Invalid or expired password reset token"),
         FieldsRefused: Words(400),
     },
+    "/api/auth/endSession": {refusals.LinkRefused: Words(400, "Invalid or expired link")},
     _VERIFY: {refusals.LinkRefused: Words(400, "Invalid or expired email verification token")},
     f"{_FACTOR}/enable": {
         refusals.CodeMissing: Words(400, "TOTP token or backup code is required to re-enroll 2FA"),

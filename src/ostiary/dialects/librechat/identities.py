@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ostiary.dialects.librechat import deps, schemas
 from ostiary.dialects.librechat.oauth import SESSION, begin_flow
 from ostiary.http.calls import Call, Header, json_response
-from ostiary.identity import federated, notices, step_up
+from ostiary.identity import federated, step_up
 from ostiary.identity.credentials import Credential
 from ostiary.identity.federated import Config
 from ostiary.identity.sessions import Principal
@@ -54,8 +54,7 @@ async def unlink(call: Call) -> Response:
         if found is None:
             return json_response({"message": NOT_FOUND}, 404)
         await step_up.require_code(ctx, who, schemas.factor_proof(body))
-        if await federated.unlink(ctx, who, found.id):
-            await notices.send(ctx, "identity_unlinked", who.account, provider=_config(found).provider)
+        await federated.unlink(ctx, who, found.id)
     return json_response({"message": "Identity removed"})
 
 

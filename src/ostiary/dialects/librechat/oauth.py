@@ -19,7 +19,7 @@ from ostiary.federation.providers import RedirectProvider, callback_url
 from ostiary.federation.saml import UNSOLICITED, SamlProvider
 from ostiary.http import cookies
 from ostiary.http.calls import Call, Header, MalformedBodyError, raw_response, redirect
-from ostiary.identity import arrivals, asks, audit, bans, devices, federated, notices, provider_sessions, sessions, throttle
+from ostiary.identity import arrivals, asks, audit, bans, devices, federated, provider_sessions, sessions, throttle
 from ostiary.identity.challenges import LIFE as CHALLENGE_LIFE
 from ostiary.identity.context import Context
 from ostiary.identity.federated import Assertion
@@ -226,10 +226,7 @@ async def _link(call: Call, flow: Flow, assertion: Assertion) -> None:
         who = await sessions.by_id(ctx, flow.memory.get(SESSION, ""))
         if who is None or who.account.id != flow.account_id:
             raise FederationRefused("session_ended")
-        known = {identity.identifier for identity in await federated.linked(ctx, who.account.id)}
-        await federated.link(ctx, who, assertion)
-        if assertion.identifier not in known:
-            await notices.send(ctx, "identity_linked", who.account, provider=provider_of(call, flow.provider).label)
+        await federated.link(ctx, who, assertion, provider_of(call, flow.provider).label)
 
 
 async def _note(call: Call, name: str, refusal: FederationRefused) -> None:

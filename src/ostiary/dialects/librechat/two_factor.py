@@ -14,7 +14,7 @@ from ostiary.dialects.librechat.auth import signed_in
 from ostiary.dialects.librechat.config import title
 from ostiary.dialects.librechat.errors import TokenMissing
 from ostiary.http.calls import Call, json_response, raw_response
-from ostiary.identity import backup_codes, bans, challenges, notices, provider_sessions, sessions, sign_in, step_up, totp
+from ostiary.identity import backup_codes, bans, challenges, provider_sessions, sign_in, step_up, totp
 from ostiary.identity.factors import BackupCode, TOTPCode
 from ostiary.identity.refusals import ChallengeGone, CodeRefused, FactorAbsent
 
@@ -62,9 +62,7 @@ async def confirm(call: Call) -> Response:
             # Confirming again what is live, with a right code, does no harm.
             await step_up.check_live_code(ctx, who, TOTPCode(code))
         else:
-            await totp.confirm(ctx, who.account, pending, code)
-            await sessions.end_all(ctx, who.account.id, keep=who.session.id)
-            await notices.send(ctx, "two_factor_enabled", who.account)
+            await step_up.confirm(ctx, who, pending, code)
     return raw_response(b"", JSON)
 
 

@@ -8,7 +8,7 @@ from ostiary.dialects import own_sessions
 from ostiary.dialects.librechat import deps, schemas
 from ostiary.dialects.librechat.errors import NO_SUCH_SESSION, SESSION_ENDED
 from ostiary.http.calls import Call, json_response
-from ostiary.identity import accounts, audit, deletion, step_up
+from ostiary.identity import accounts, audit, deletion, session_links, step_up
 from ostiary.identity.refusals import AccountGone, DeletionClosed
 
 
@@ -31,6 +31,29 @@ async def end_session(call: Call) -> Response:
     async with call.begin() as ctx:
         is_ended = await own_sessions.end(ctx, await deps.principal(call, ctx), call.path_params["id"])
     return json_response({"message": SESSION_ENDED}) if is_ended else json_response({"message": NO_SUCH_SESSION}, 404)
+
+
+async def ask_end_sessions(call: Call) -> Response:
+    """An extension: what the link "it was not me" in a mail opens. It changes nothing."""
+    account_id, code = _link_of(call)
+    async with call.begin() as ctx:
+        await deps.limited(call, ctx, ctx.services.rules.verification, "verify_email_limit")
+        await session_links.check(ctx, account_id, code)
+    return own_sessions.question(call)
+
+
+async def end_sessions_by_link(call: Call) -> Response:
+    """An extension: the button of that page. Whoever has the link needs no session, and no page of another site has the link."""
+    account_id, code = _link_of(call)
+    async with call.begin() as ctx:
+        await deps.limited(call, ctx, ctx.services.rules.verification, "verify_email_limit")
+        await session_links.end(ctx, account_id, code)
+    return own_sessions.ended(call)
+
+
+def _link_of(call: Call) -> tuple[str, str]:
+    """The link's account and code; nothing where one is missing, which no link has."""
+    return call.query("user") or "", call.query("code") or ""
 
 
 async def terms(call: Call) -> Response:

@@ -183,7 +183,7 @@ class LibrePass(Wire):
             "GET",
             own_sessions.END_PATH,
             user.ask_end_session,
-            summary="Ask whether to end a session (mail link)",
+            summary="Ask whether to end all sessions (mail link)",
             query=_LINK,
             answers=page,
         )
@@ -191,7 +191,7 @@ class LibrePass(Wire):
             "POST",
             own_sessions.END_PATH,
             user.end_session_by_link,
-            summary="End the mail link's session",
+            summary="End all sessions of the mail link's account",
             query=_LINK,
             answers=page,
         )

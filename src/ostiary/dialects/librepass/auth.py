@@ -8,7 +8,6 @@ from uuid import uuid4
 from starlette.responses import Response
 
 from ostiary.crypto.tokens import new_key
-from ostiary.dialects import own_sessions
 from ostiary.dialects.librepass import deps, errors, schemas
 from ostiary.dialects.librepass.errors import BodyRefused
 from ostiary.http.calls import Call, json_response, redirect
@@ -27,9 +26,7 @@ VERIFICATION = LinkStyle(
     purpose=verification.PURPOSE,
     life=timedelta(hours=24),
     new_token=lambda: str(uuid4()),
-    url=lambda settings, account_id, _email, code: (
-        f"{own_sessions.api_url(settings)}/api/auth/verifyEmail?user={account_id}&code={code}"
-    ),
+    url=lambda settings, account_id, _email, code: f"{settings.api_url}/api/auth/verifyEmail?user={account_id}&code={code}",
 )
 
 
@@ -96,7 +93,7 @@ async def _login(call: Call, ctx: Context) -> Response:
     await deps.limited(ctx, rule, bucket)
     key = new_key()
     stored = sessions.key_hash(ctx.services, key)
-    ticket = Ticket(SessionRequest(kind=KEY, token_hash=stored), stored, own_sessions.END_LINK)
+    ticket = Ticket(SessionRequest(kind=KEY, token_hash=stored), stored)
     outcome = await sign_in.sign_in(ctx, SharedKey(given.email, given.shared_key), ticket)
     await deps.give_back(ctx, rule, bucket)
     return json_response({"userId": outcome.account.id, "apiKey": key, "verified": isinstance(outcome, SignedIn)})
@@ -109,7 +106,7 @@ async def _answer(call: Call, ctx: Context) -> Response:
     # By digest: the store of counters, which others may read, must not hold keys.
     await deps.limited(ctx, ctx.services.rules.standard, f"key {stored.hex()}")
     if await sessions.by_token(ctx, stored) is None:
-        await sign_in.answer(ctx, stored, AnyCode(given.code), own_sessions.END_LINK)
+        await sign_in.answer(ctx, stored, AnyCode(given.code))
     return done()
 
 

@@ -25,9 +25,7 @@ NEW_EMAIL = LinkStyle(
     purpose=EMAIL_CHANGE,
     life=timedelta(hours=24),
     new_token=lambda: str(uuid4()),
-    url=lambda settings, account_id, _email, code: (
-        f"{own_sessions.api_url(settings)}/api/user/verifyNewEmail?user={account_id}&code={code}"
-    ),
+    url=lambda settings, account_id, _email, code: f"{settings.api_url}/api/user/verifyNewEmail?user={account_id}&code={code}",
 )
 
 
@@ -119,7 +117,7 @@ async def end_session(call: Call) -> Response:
 
 
 async def ask_end_session(call: Call) -> Response:
-    """Ours: what the link in the sign-in mail opens. It changes nothing."""
+    """Ours: what the link "it was not me" in a mail opens. It changes nothing."""
     account_id, code = deps.account_and_code(call)
     async with call.begin() as ctx:
         await deps.limited(ctx, ctx.services.rules.standard, deps.by_address(ctx))
