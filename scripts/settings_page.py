@@ -21,7 +21,8 @@ Settings come from the environment and from a `.env` file in the working directo
 counts as none. A variable `X` can also be given as `X_FILE`, the path of a file that holds it, as fits secrets. Numbers may be
 sums (`1000 * 60 * 15`), switches are `true` or `false`. An unknown `OSTIARY_…` name, a value that cannot be read, or a dangerous
 combination stops the start with one line that names the variable and the remedy; `ostiary check-config` says the same without
-starting, and `ostiary doctor` looks further.
+starting, and `ostiary doctor` looks further. Without the prefix, a name that is one slip away from one of these (`LOGIN_MAXX`) is
+warned about, and `ostiary check-config --strict` fails: other programs' variables stand in the environment too.
 
 Where LibreChat or LibrePass has a variable for a thing, its name is honoured with its meaning; where two names stand together,
 the first wins. Further OpenID providers beside the first are named: `OPENID_WORK_ISSUER`, `OPENID_WORK_CLIENT_ID` and so on, for

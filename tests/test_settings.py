@@ -236,7 +236,7 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
     settings = Settings.load({"JWT_SECRET_FILE": str(secret)})
 
     assert settings.secrets.jwt_secret.get_secret_value() == STRONG
-    assert "JWT_SECRET_FILE cannot be read (FileNotFoundError)" in complaint(JWT_SECRET_FILE=str(tmp_path / "gone"))
+    assert "JWT_SECRET_FILE cannot be read (No such file or directory)" in complaint(JWT_SECRET_FILE=str(tmp_path / "gone"))
     assert "JWT_SECRET is too weak" in complaint(JWT_SECRET_FILE=str(_written(tmp_path / "weak", "x")))
 
 

@@ -94,6 +94,83 @@ def test_cfg_08_a_misspelt_name_of_ours_stops_the_start(tmp_path: Path, name: st
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("LOGIN_MAXX", "LOGIN_MAX"),
+        ("MIN_PASSWORD_LENGHT", "MIN_PASSWORD_LENGTH"),
+        ("EMAIL_FORM", "EMAIL_FROM"),
+        ("BCRYPT_CAST", "BCRYPT_COST"),
+        ("DOMAIN_SEVER", "DOMAIN_SERVER"),
+        ("rate_limits", "RATE_LIMITS"),
+    ],
+)
+def test_cfg_08_a_name_that_is_almost_ours_is_warned_about_and_strict_fails(tmp_path: Path, name: str, meant: str) -> None:
+    operator = Operator(tmp_path, {"OSTIARY_DATA": str(tmp_path / "data"), name: "5"})
+    warning = f"{name} is not read by Ostiary, but {meant} is. Correct the spelling, or remove it"
+
+    assert operator.json("check-config")["warnings"] == [warning]
+    assert f"warning  settings: {warning}." in operator.text("doctor")
+    assert f"Warning: {warning}." in operator.text("check-config")
+    strict = operator.run("check-config", "--strict")
+    assert (strict.exit_code, warning in strict.stdout) == (1, True)
+
+
+def test_cfg_08_other_programs_names_are_nobodys_business(tmp_path: Path) -> None:
+    others = [
+        "HOSTNAME",
+        "HTTP_PROXY",
+        "PORTS",
+        "MONGO_URI",
+        "ALLOW_SHARED_LINKS",
+        "JWT_SECRET_FILE",
+        "MAIL_SMTP_HOST",
+        "LOG_LEVEL",
+    ]
+    secret = tmp_path / "secret"
+    secret.write_text(STRONG)
+    environment = {"OSTIARY_DATA": str(tmp_path / "data"), **dict.fromkeys(others, "x"), "JWT_SECRET_FILE": str(secret)}
+
+    assert Operator(tmp_path, environment).run("check-config", "--strict").exit_code == 0
+
+
+@pytest.mark.parametrize("value", ["", "5"])
+def test_cfg_07_an_empty_value_is_the_default_and_no_way_out(tmp_path: Path, value: str) -> None:
+    shown = Operator(tmp_path, {"OSTIARY_DATA": str(tmp_path / "data"), "LOGIN_MAX": value}).json("check-config", "--all")
+
+    assert shown["settings"]["LOGIN_MAX"] == int(value or 7)
+
+
+def test_cfg_01_secrets_that_are_not_given_are_made_and_strong(tmp_path: Path) -> None:
+    empty = dict.fromkeys(("JWT_SECRET", "JWT_REFRESH_SECRET", "CREDS_KEY", "OSTIARY_ROOT_KEY"), "")
+    Operator(tmp_path, {"OSTIARY_DATA": str(tmp_path / "data"), **empty}).json("user", "list")
+
+    kept = dict(line.split("=", 1) for line in (tmp_path / "data" / "secrets.env").read_text().splitlines() if "=" in line)
+    values = {kept[name].strip("'\"") for name in empty}
+    assert len(values) == 4
+    assert all(len(value) >= 64 for value in values)
+    assert (tmp_path / "data" / "secrets.env").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("expected", "settings"),
+    [
+        ("Name the proxy in TRUSTED_PROXIES", {"TRUST_PROXY": "1", "HOST": "0.0.0.0", "DOMAIN_CLIENT": "https://a.example.org"}),
+        ("LOGIN_MAX=1000000000 slows down nobody", {"LOGIN_MAX": "1e9"}),
+        ("reset links cross the network to mail.example.org in the clear", {**MAIL, "EMAIL_ENCRYPTION": "none"}),
+        ("EMAIL_ALLOW_SELFSIGNED=true lets", {**MAIL, "EMAIL_ALLOW_SELFSIGNED": "true"}),
+        ("takes passwords that whoever guesses tries first", {"OSTIARY_REFUSE_COMMON_PASSWORDS": "false"}),
+    ],
+)
+def test_cfg_04_07_and_10_what_works_and_is_dangerous_is_warned_about(
+    tmp_path: Path, expected: str, settings: dict[str, str]
+) -> None:
+    operator = Operator(tmp_path, {"OSTIARY_DATA": str(tmp_path / "data"), **settings})
+
+    assert expected in " ".join(operator.json("check-config")["warnings"])
+    assert operator.run("check-config", "--strict").exit_code == 1
+
+
+@pytest.mark.parametrize(
     ("name", "settings"),
     [
         ("EMAIL_ENCRYPTION", {**MAIL, "EMAIL_ENCRYPTION": "none", "EMAIL_USERNAME": "u", "EMAIL_PASSWORD": "p"}),

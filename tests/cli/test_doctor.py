@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Operator
+from tests.services.ranges import RangeServer
 from tests.services.redis import RedisServer
 from tests.services.smtp import MailServer
 
@@ -111,6 +112,32 @@ def test_what_is_wrong_is_named_with_its_remedy(
 
     assert found[about]["state"] == "problem"
     assert expected in found[about]["text"]
+
+
+def test_a_database_that_cannot_be_used_is_named_and_nobody_is_sent_in_a_circle(careful: Operator) -> None:
+    found = examined(careful, code=1, DATABASE_URL="postgresql://ada:hunter2@127.0.0.1:1/x")["database"]["text"]
+
+    assert found.endswith("Look at DATABASE_URL (it is postgresql://\u2026@127.0.0.1:1/x).")
+
+
+def test_the_rules_for_passwords_are_told(careful: Operator) -> None:
+    findings = careful.json("doctor")["findings"]
+    strict = careful.json("doctor", MIN_PASSWORD_LENGTH="15", OSTIARY_REFUSE_COMMON_PASSWORDS="false")["findings"]
+
+    told, told_strictly = (next(each["text"] for each in found if each["about"] == "passwords") for found in (findings, strict))
+    assert told.startswith("8 characters or more, 9")
+    assert "NIST advises 15" in told
+    assert told_strictly == "15 characters or more, 0 known ones refused."
+
+
+def test_a_service_of_breaches_that_is_silent_is_a_warning(careful: Operator) -> None:
+    with RangeServer("password1") as ranges:
+        right = careful.run("doctor", OSTIARY_HIBP_URL=ranges.url)
+        ranges.mode = "broken"
+        broken = examined(careful, code=0, OSTIARY_HIBP_URL=ranges.url)
+
+    assert f"{ranges.url} answers." in right.stdout
+    assert "gives no answer (provider_status_503)" in broken["passwords"]["text"]
 
 
 def test_passwords_in_the_clear_are_warned_about(careful: Operator) -> None:

@@ -15,8 +15,9 @@ from ostiary.settings import Settings, SettingsError
 
 @click.command("check-config")
 @click.option("--all", "is_all", is_flag=True, help="Show every setting, also those left at their defaults.")
+@click.option("--strict", "is_strict", is_flag=True, help="Fail on a warning too, such as one about a misspelt name.")
 @answering
-def check_config(*, is_all: bool) -> Answer:
+def check_config(*, is_all: bool, is_strict: bool) -> Answer:
     """Read and check the settings (environment, .env, X_FILE), and change nothing. Secrets are not shown."""
     try:
         settings = Settings.load()
@@ -41,8 +42,11 @@ def check_config(*, is_all: bool) -> Answer:
     lines = [facts(list(derived.items()))]
     if shown:
         lines += ["", facts([(name, _text(value)) for name, value in shown.items()])]
-    lines += ["", *(f"Warning: {warning}." for warning in warnings), "The settings can be used."]
-    return Answer({"ok": True, "warnings": warnings, "derived": derived, "settings": shown}, "\n".join(lines))
+    is_failure = is_strict and bool(warnings)
+    verdict = "The settings can be used, and --strict allows no warning." if is_failure else "The settings can be used."
+    lines += ["", *(f"Warning: {warning}." for warning in warnings), verdict]
+    value = {"ok": not is_failure, "warnings": warnings, "derived": derived, "settings": shown}
+    return Answer(value, "\n".join(lines), is_failure)
 
 
 def without_password(url: str) -> str:

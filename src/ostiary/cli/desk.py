@@ -40,6 +40,7 @@ PASSWORD_RULES = {
     "breached": "The password is known from a data breach (OSTIARY_HIBP_URL).",
     "own_words": "The password is made of the owner's or this server's own names.",
 }
+DOCTOR_TELLS_MORE = "; `ostiary doctor` tells more."
 DATABASE_TROUBLE = {
     "ConnectionRefusedError": "nobody listens there",
     "OSError": "nobody listens there",
@@ -142,7 +143,7 @@ def words_for(refusal: Refusal, settings: Settings | None = None) -> str:
 
 def _database_words(what: str, settings: Settings | None) -> str:
     kind = "PostgreSQL" if settings and not settings.database_url.startswith("sqlite") else "The database"
-    return f"{kind} cannot be used: {DATABASE_TROUBLE.get(what, what)}. Look at DATABASE_URL; `ostiary doctor` tells more."
+    return f"{kind} cannot be used: {DATABASE_TROUBLE.get(what, what)}. Look at DATABASE_URL{DOCTOR_TELLS_MORE}"
 
 
 async def _run(body: Callable[..., Awaitable[Answer]], arguments: dict[str, Any]) -> Answer:

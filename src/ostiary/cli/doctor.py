@@ -22,15 +22,17 @@ from sqlalchemy import BigInteger, cast, func, select
 from ostiary.app import GENERATED, now
 from ostiary.cli import limits
 from ostiary.cli.config import without_password
-from ostiary.cli.desk import Desk, explained, is_still_to_be_made, open_desk
+from ostiary.cli.desk import DOCTOR_TELLS_MORE, Desk, explained, is_still_to_be_made, open_desk
 from ostiary.cli.elsewhere import arrived, asked, asked_directory, refused_since, why_refused
 from ostiary.cli.output import Answer, TroubleError, answering, spoken
 from ostiary.crypto.hashing import HAS_LANES
 from ostiary.federation.ldap import LdapDirectory
-from ostiary.federation.providers import build_federation
+from ostiary.federation.providers import breached_passwords, build_federation
 from ostiary.identity import accounts, arrivals, audit
 from ostiary.identity.arrivals import Seen
+from ostiary.identity.blocklist import Blocklist
 from ostiary.identity.context import Context
+from ostiary.identity.refusals import FederationRefused
 from ostiary.mail import outbox
 from ostiary.mail.smtp import DeliveryError, SMTPTransport
 from ostiary.observability.logging import set_up
@@ -43,6 +45,9 @@ DAY = 24 * 3600 * SECOND
 MOST_CLOCK_DIFFERENCE = 5 * SECOND
 LEAST_DISK = 200 * 1024 * 1024
 REDIS_SECONDS = 2
+ADVISED_LENGTH = 15
+"""NIST SP 800-63B-4, 3.1.1.2: for a password that is the only factor."""
+BREACHED = "password1"
 _READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 _POSTGRESQL_NOW: Query[int | None] = Query(int, select(cast(func.extract("epoch", func.clock_timestamp()) * SECOND, BigInteger)))
@@ -80,7 +85,7 @@ async def _examine() -> list[Finding]:
     set_up(settings.server.log_format, "error")
     found = [Finding("settings", "ok", "they can be used.")]
     found += [Finding("settings", "warning", f"{warning}.") for warning in settings.warnings()]
-    found += [*_secrets(settings), *_proxies(settings), *_cookies(settings), _hashing()]
+    found += [*_secrets(settings), *_proxies(settings), *_cookies(settings), _hashing(), await _passwords(settings)]
     seen: dict[str, Seen] = {}
     found += [finding async for finding in _database(settings, seen)]
     found += [await _mail(settings), *[finding async for finding in _redis(settings)]]
@@ -95,6 +100,29 @@ def _hashing() -> Finding:
     return Finding(
         "hashing", "ok", "the bcrypt package computes alone. For several times the sign-ins install gcc and set up again."
     )
+
+
+async def _passwords(settings: Settings) -> Finding:
+    """What a new one must be, and whether the lists are there."""
+    rules = settings.passwords
+    try:
+        known = len(Blocklist(rules.blocklist)) if rules.refuse_common else 0
+    except SettingsError as error:
+        return Finding("passwords", "problem", f"{error}.")
+    words = [f"{rules.min_length} characters or more, {known} known ones refused."]
+    breaches = breached_passwords(settings)
+    if breaches is not None:
+        try:
+            await breaches.holds(BREACHED)
+        except FederationRefused as refusal:
+            text = f"{rules.breaches_url} gives no answer ({refusal.reason}): breached passwords are taken. See OSTIARY_HIBP_URL."
+            return Finding("passwords", "warning", text)
+        finally:
+            await breaches.close()
+        words.append(f"{rules.breaches_url} answers.")
+    if rules.min_length < ADVISED_LENGTH:
+        words.append(f"NIST advises {ADVISED_LENGTH} where nothing else is asked: see MIN_PASSWORD_LENGTH.")
+    return Finding("passwords", "ok", " ".join(words))
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
@@ -205,7 +233,7 @@ async def _database(settings: Settings, seen: dict[str, Seen]) -> AsyncIterator[
         with explained(settings):
             is_current = await at_head(url)
     except TroubleError as error:
-        yield Finding("database", "problem", error.message)
+        yield Finding("database", "problem", _of_database(error, url))
         return
     if not is_current:
         yield Finding("database", "problem", f"{without_password(url)} is not at version {HEAD}. Run: ostiary migrate")
@@ -222,7 +250,7 @@ async def _database(settings: Settings, seen: dict[str, Seen]) -> AsyncIterator[
             sprayed = await audit.latest(ctx, event=audit.Event.SPRAY_SUSPECTED, since=ctx.now - DAY)
             given_up = sum(row.status == "abandoned" for row in await outbox.listed(ctx.db, 1000))
     except TroubleError as error:
-        yield Finding("database", "problem", error.message)
+        yield Finding("database", "problem", _of_database(error, url))
         return
     yield _clock(there, newest[0].at if newest else None)
     if sprayed:
@@ -233,6 +261,11 @@ async def _database(settings: Settings, seen: dict[str, Seen]) -> AsyncIterator[
         yield Finding(
             "mail", "warning", f"{given_up} mail(s) were given up: ostiary mail list shows why, ostiary mail retry tries again."
         )
+
+
+def _of_database(error: TroubleError, url: str) -> str:
+    """The words of other commands, which send people here, and the address that was tried."""
+    return f"{error.message.removesuffix(DOCTOR_TELLS_MORE)} (it is {without_password(url)})."
 
 
 async def _time_there(desk: Desk, ctx: Context) -> int | None:

@@ -53,6 +53,9 @@ class Blocklist:
         # A text's hash is SipHash with a key of this process: eight bytes an entry, and nobody can find a collision beforehand.
         self._own = array("q", sorted({hash(folded(word)) for word in lines(path)}) if path is not None else ())
 
+    def __len__(self) -> int:
+        return len(self._own) + sum(map(len, common().values()))
+
     def __contains__(self, password: str) -> bool:
         word = folded(password)
         digest = hash(word)

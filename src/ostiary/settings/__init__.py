@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict
 
-from ostiary.settings import word_list
+from ostiary.settings import misspelt, word_list
 from ostiary.settings.directory import Directory
 from ostiary.settings.pages import Pages
 from ostiary.settings.providers import (
@@ -81,6 +81,7 @@ EXAMPLE_SECRETS = frozenset(
     },
 )
 MIN_SECRET_LENGTH = 32
+MOST_USEFUL_LIMIT = 10_000
 FOREIGN = {
     "DATABASE_URI": ("DATABASE_URL", "postgresql://USER:PASSWORD@HOST/NAME"),
     "EMAIL_SERVICE": ("EMAIL_HOST", "the service's SMTP server"),
@@ -116,6 +117,8 @@ class Settings(BaseModel):
     directory: Directory
     openid_others: dict[str, OpenID] = {}
     """Further OpenID providers, by the name in `/oauth/<name>`."""
+    slips: tuple[tuple[str, str], ...] = ()
+    """Names in the environment that are almost a setting's, and that setting's: other programs' names stand there too."""
 
     @classmethod
     def groups(cls) -> dict[str, type[Group]]:
@@ -135,7 +138,8 @@ class Settings(BaseModel):
                 text = f"{name} is not a setting of Ostiary. Remove it, or correct the spelling (docs/settings.md lists all)"
                 raise SettingsError(text)
         read: dict[str, Any] = {name: group.read(given) for name, group in cls.groups().items()}
-        settings = cls(**read, openid_others=read_others(given))
+        slips = misspelt.slips(given, known | FOREIGN.keys())
+        settings = cls(**read, openid_others=read_others(given), slips=tuple(slips))
         settings.check()
         for name, (ours, form) in FOREIGN.items():
             if given.get(name) and not given.get(ours):
@@ -218,18 +222,40 @@ class Settings(BaseModel):
 
     def warnings(self) -> list[str]:
         """What an operator should know at start although it works."""
-        found = []
+        found = [
+            f"{name} is not read by Ostiary, but {meant} is. Correct the spelling, or remove it" for name, meant in self.slips
+        ]
         if self.passwords.bcrypt_cost < 10:  # noqa: PLR2004 - OWASP's floor
             found.append("BCRYPT_COST below 10 makes stolen hashes cheap to guess; use 10 or more outside of tests")
         if not self.limits.rate_limits:
             found.append("RATE_LIMITS=off: nobody is slowed down; switch it on before strangers can reach this server")
         if not self.passwords.refuse_common:
             found.append("OSTIARY_REFUSE_COMMON_PASSWORDS=false takes passwords that whoever guesses tries first")
+        if self.limits.rate_limits and self.limits.login_max > MOST_USEFUL_LIMIT:
+            found.append(f"LOGIN_MAX={self.limits.login_max} slows down nobody who guesses; 7 is LibreChat's")
         if self.policy.reveal_accounts:
             found.append("OSTIARY_REVEAL_ACCOUNTS=true tells strangers who has an account here")
         if self.server.host not in LOOPBACK_HOSTS and not self.server.client_url:
             found.append("DOMAIN_CLIENT is not set: links in mails will name the listening address")
+        found += [*self._proxy_warnings(), *self._mail_warnings()]
         return [*found, *self.directory.warnings(), *self.saml.warnings(datetime.now(UTC))]
+
+    def _proxy_warnings(self) -> Iterator[str]:
+        server = self.server
+        if server.trusted_hops and not server.trusted_proxies and server.host not in LOOPBACK_HOSTS:
+            yield (
+                f"TRUST_PROXY={server.trusted_hops} takes the client's address from X-Forwarded-For, and with HOST={server.host} "
+                "anybody may send one past the proxy. Name the proxy in TRUSTED_PROXIES, or listen on 127.0.0.1"
+            )
+
+    def _mail_warnings(self) -> Iterator[str]:
+        mail = self.mail
+        if not mail.is_configured or mail.host in LOOPBACK_HOSTS:
+            return
+        if mail.transport == "none":
+            yield f"reset links cross the network to {mail.host} in the clear. Set EMAIL_ENCRYPTION to starttls or tls"
+        elif mail.allow_self_signed:
+            yield "EMAIL_ALLOW_SELFSIGNED=true lets whoever is between read reset links. Give the server a true certificate"
 
     def _secrets_complaints(self) -> Iterator[str]:
         given = {
@@ -324,7 +350,8 @@ def _resolve_files(environment: dict[str, str], known: set[str]) -> None:
         try:
             environment[name] = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            text = f"{name}_FILE cannot be read ({type(error).__name__}). Give the path of a readable text file"
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            text = f"{name}_FILE cannot be read ({why}). Give the path of a readable text file"
             raise SettingsError(text) from error
 
 
