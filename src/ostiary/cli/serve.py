@@ -29,6 +29,7 @@ from ostiary.settings import Settings
 from ostiary.storage.migrate import migrate
 
 BACKLOG = 2048
+WORKER_SECONDS = 60
 WIRES = {"librechat": "LibreChat's", "librepass": "LibrePass's"}
 
 
@@ -175,6 +176,9 @@ def _run(settings: Settings, listener: socket.socket, farewell: _Farewell) -> in
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=5,
+        # A process that is still importing does not answer yet; on a busy machine that takes longer than uvicorn's five seconds,
+        # and whoever is replaced for it starts all over again.
+        timeout_worker_healthcheck=WORKER_SECONDS,
         timeout_graceful_shutdown=10,
     )
     if settings.server.workers > 1:
