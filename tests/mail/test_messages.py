@@ -90,6 +90,8 @@ def test_text_and_page_say_the_same(template: str) -> None:
 
     assert text.startswith("Hello Ada Lovelace,\n")
     assert "\n\n\n" not in text.rstrip("\n")
+    assert text.endswith("\n\nOstiary, 2026\n")
+    assert "\n\nAddress: " in text or "Address: " not in text
     assert (LINK in text) == (LINK.replace("&", "&amp;") in page)
     said = " ".join(Elements(page).text.split())
     for paragraph in text.split("\n\n"):
