@@ -18,9 +18,10 @@ from math import sqrt
 from statistics import median
 from urllib.parse import quote
 
-from bench.server import OstiaryServer
+from bench import kinds
+from bench.server import SETTINGS, OstiaryServer
 from bench.wire import Connection, request
-from bench.world import WRONG_PASSWORD, fresh_email, key_login, login, registration, sign_up, sign_up_keys
+from bench.world import WRONG_PASSWORD, fresh_email, key_login, login, pre_login, registration
 
 PROOFS_EACH = 5
 """Failed proofs of one address, known or not: fewer than close its door, which stays as it is in production."""
@@ -28,6 +29,8 @@ PAUSE_SECONDS = 0.01
 """After each: what it left behind must not be counted to the next."""
 ECHO = request("GET", "/livez")
 WRONG_KEY = "ab" * 32
+MOST_LOCKED = 20
+LOCKED = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +71,25 @@ def by_chance(count: int) -> float:
     return 1.96 * sqrt((2 * count + 1) / (12 * count * count))
 
 
-def questions(port: int, count: int) -> list[Question]:
-    """The operations whose answers must not tell."""
+def questions(server: OstiaryServer, variables: dict[str, str], count: int) -> list[Question]:
+    """The operations whose answers must not tell, each for the kinds of accounts for which it differs behind the answer."""
     few = -(-count // PROOFS_EACH)
-    people, strangers = sign_up(port, few), [fresh_email() for _ in range(few)]
-    holders = [holder.email for holder in sign_up_keys(port, few)]
+    known = kinds.put(server.directory / "data", variables, few)
 
-    def both(name: str, ask: Callable[[str], bytes], known: list[str]) -> Question:
-        return Question(name, map(ask, cycle(known)), map(ask, cycle(strangers)))
+    def both(name: str, ask: Callable[[str], bytes], *of_kinds: str) -> Iterator[Question]:
+        for kind in of_kinds:
+            strangers = [fresh_email() for _ in range(few)]
+            yield Question(f"{name}: {kind}", map(ask, cycle(known[kind])), map(ask, cycle(strangers)))
 
-    def fresh() -> Iterator[bytes]:
+    def locked(name: str, ask: Callable[[str], bytes], kind: str) -> Question:
+        emails = known[kind][:MOST_LOCKED]
+        strangers = [fresh_email() for _ in emails]
+        lock(server.port, [ask(email) for email in (*emails, *strangers)])
+        return Question(f"{name}: {kind}", map(ask, cycle(emails)), map(ask, cycle(strangers)))
+
+    def fresh(registering: Callable[[str], bytes]) -> Iterator[bytes]:
         while True:
-            yield registration(fresh_email())
+            yield registering(fresh_email())
 
     def mail(path: str) -> Callable[[str], bytes]:
         return lambda email: request("POST", path, {"email": email})
@@ -87,15 +97,32 @@ def questions(port: int, count: int) -> list[Question]:
     def key_mail(path: str) -> Callable[[str], bytes]:
         return lambda email: request("GET", f"{path}?email={quote(email)}")
 
+    def wrong_password(email: str) -> bytes:
+        return login(email, WRONG_PASSWORD)
+
+    def wrong_key(email: str) -> bytes:
+        return key_login(email, WRONG_KEY)
+
     return [
-        both("login, wrong password", lambda email: login(email, WRONG_PASSWORD), people),
-        Question("register, taken or free", map(registration, cycle(people)), fresh()),
-        both("password reset asked for", mail("/api/auth/requestPasswordReset"), people),
-        both("verification mail again", mail("/api/user/verify/resend"), people),
-        both("key login, wrong key", lambda email: key_login(email, WRONG_KEY), holders),
-        both("key account's hint", key_mail("/api/auth/passwordHint"), holders),
-        both("key account's mail again", key_mail("/api/auth/resendVerificationEmail"), holders),
+        *both("login", wrong_password, "verified", "unverified", "banned", "federated"),
+        locked("login", wrong_password, "locked"),
+        Question("register: verified", map(registration, cycle(known["verified"])), fresh(registration)),
+        *both("reset", mail("/api/auth/requestPasswordReset"), "verified", "federated"),
+        *both("verification mail", mail("/api/user/verify/resend"), "verified", "unverified"),
+        *both("key login", wrong_key, "key", "key unverified", "key banned", "key federated"),
+        locked("key login", wrong_key, "key locked"),
+        *both("pre-login", pre_login, "key"),
+        *both("hint", key_mail("/api/auth/passwordHint"), "key"),
+        *both("key mail", key_mail("/api/auth/resendVerificationEmail"), "key", "key unverified"),
     ]
+
+
+def lock(port: int, asks: list[bytes]) -> None:
+    """Fail so often that the door is closed to this address."""
+    with Connection(port) as connection:
+        for ask in asks:
+            while connection.timed(ask)[0].status != LOCKED:
+                pass
 
 
 def measure(connection: Connection, question: Question, count: int, settle: Callable[[], None]) -> Answer:
@@ -122,7 +149,7 @@ def row(name: str, found: Answer) -> str:
     middles_echo = "".join(f"{median(arm) * 1e3:>11.3f}" for arm in (known_echo, unknown_echo))
     same = "" if found.statuses[0] == found.statuses[1] else f"  STATUS DIFFERS: {found.statuses}"
     return (
-        f"{name:<28}{middles}{auc(list(known), list(unknown)):>8.3f}"
+        f"{name:<32}{middles}{auc(list(known), list(unknown)):>8.3f}"
         f"{middles_echo}{auc(list(known_echo), list(unknown_echo)):>8.3f}{same}"
     )
 
@@ -136,12 +163,12 @@ def main() -> None:
     chance = by_chance(options.count)
     print(f"{options.count} known and {options.count} unknown addresses in random turns, bcrypt cost {options.cost}, one client")
     print(f"by chance alone the AUC is between {0.5 - chance:.3f} and {0.5 + chance:.3f} in 95 of 100 runs")
-    print(f"{'medians in ms':<28}{'known':>11}{'unknown':>11}{'AUC':>8}{'echo known':>11}{'unknown':>11}{'AUC':>8}")
+    print(f"{'medians in ms':<32}{'known':>11}{'unknown':>11}{'AUC':>8}{'echo known':>11}{'unknown':>11}{'AUC':>8}")
     # With verification required, registering and asking for another mail have something to do for some addresses alone.
     environment = {"BCRYPT_COST": str(options.cost), "EMAIL_VERIFICATION_REQUIRED": "true"}
     with OstiaryServer(environment) as server, Connection(server.port) as connection:
-        print("bench: registering accounts", file=sys.stderr)
-        for question in questions(server.port, options.count):
+        print("bench: making accounts", file=sys.stderr)
+        for question in questions(server, {**SETTINGS, **environment}, options.count):
             print(row(question.name, measure(connection, question, options.count, server.settle)), flush=True)
 
 

@@ -32,13 +32,14 @@ RATIOS = (
     "server CPU of a login, of one bare check in the same round",
 )
 QUESTIONS = (
-    "login, wrong password",
-    "register, taken or free",
-    "password reset asked for",
-    "verification mail again",
-    "key login, wrong key",
-    "key account's hint",
-    "key account's mail again",
+    *(f"login: {kind}" for kind in ("verified", "unverified", "banned", "federated", "locked")),
+    "register: verified",
+    *(f"reset: {kind}" for kind in ("verified", "federated")),
+    *(f"verification mail: {kind}" for kind in ("verified", "unverified")),
+    *(f"key login: {kind}" for kind in ("key", "key unverified", "key banned", "key federated", "key locked")),
+    "pre-login: key",
+    "hint: key",
+    *(f"key mail: {kind}" for kind in ("key", "key unverified")),
 )
 
 
