@@ -51,7 +51,7 @@ def _sprayed(place: Served, addresses: Iterator[str], accounts: int = 500) -> tu
     return checks(place) - before, statuses
 
 
-def test_bf_03a_one_address_gets_seven_checks_of_one_password(tmp_path: Path) -> None:
+def test_bf_03_one_address_gets_seven_checks_of_one_password(tmp_path: Path) -> None:
     with served(tmp_path, {"RATE_LIMITS": "on"}) as place:
         checked, statuses = _sprayed(place, repeat(somewhere()))
 
@@ -59,7 +59,7 @@ def test_bf_03a_one_address_gets_seven_checks_of_one_password(tmp_path: Path) ->
     assert statuses == [404] * LOGIN_MAX + [429] * (500 - LOGIN_MAX)
 
 
-def test_bf_03b_one_network_gets_a_hundred_checks_is_noticed_and_shuts_nobody_else_out(tmp_path: Path) -> None:
+def test_bf_03_one_network_gets_a_hundred_checks_is_noticed_and_shuts_nobody_else_out(tmp_path: Path) -> None:
     with served(tmp_path, {"RATE_LIMITS": "on"}) as place:
         owner = Person(place.url, "127.99.7.200")
         owner.register()
@@ -76,7 +76,7 @@ def test_bf_03b_one_network_gets_a_hundred_checks_is_noticed_and_shuts_nobody_el
         assert owner.elsewhere().login().status == 200
 
 
-def test_bf_03c_many_networks_get_what_the_server_has_and_owners_still_get_in(tmp_path: Path) -> None:
+def test_bf_03_many_networks_get_what_the_server_has_and_owners_still_get_in(tmp_path: Path) -> None:
     with served(tmp_path, {"RATE_LIMITS": "on", "OSTIARY_LOGIN_SERVER_MAX": "120"}) as place:
         owner, absent = signed_in(place.url), Person(place.url, somewhere())
         absent.register()

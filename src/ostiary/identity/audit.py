@@ -188,7 +188,7 @@ def seal_of(services: Services, row: AuditEvent) -> bytes:
 
 
 def _device(ctx: Context, account_id: str | None) -> str | None:
-    known = devices.known(ctx, account_id) if account_id is not None and ctx.client.device else None
+    known = devices.known(ctx, account_id or "")
     return known[:DEVICE_LENGTH] if known else None
 
 

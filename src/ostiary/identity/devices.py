@@ -16,10 +16,12 @@ _MARK_LENGTH = 24
 
 
 def known(ctx: Context, account_id: str) -> str | None:
-    """The presenting device's id, if this account has signed in there."""
+    """The presenting device's id, if this account has signed in there. For no account (`""`) the same is done in vain."""
     device, marks = _parts(ctx.client.device)
+    if not device:
+        return None
     expected = _mark(ctx, device, account_id)
-    return device if device and any(hmac.compare_digest(mark, expected) for mark in marks) else None
+    return device if any(hmac.compare_digest(mark, expected) for mark in marks) else None
 
 
 def remember(ctx: Context, account_id: str) -> str:

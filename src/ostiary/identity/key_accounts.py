@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import bindparam, select
+from sqlalchemy import and_, bindparam, select
 
 from ostiary.crypto import x25519
 from ostiary.identity import accounts, audit, credentials, links, notices, policy, public_keys, sessions, throttle, vault
@@ -45,17 +45,21 @@ class _Pending(msgspec.Struct, frozen=True):
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """An address's key, and whether the address is verified."""
+    """An address, its key if it has one, and whether the address is verified."""
 
-    config: str
+    email: str
+    config: str | None
     verified_at: int | None
 
 
-_config_by_email = Query(
+_key = and_(tables.credentials.c.account_id == tables.accounts.c.id, tables.credentials.c.kind == credentials.PUBLIC_KEY)
+_config_from_email_on = Query(
     _Known,
-    select(tables.credentials.c.config, tables.accounts.c.verified_at)
-    .join_from(tables.accounts, tables.credentials, tables.credentials.c.account_id == tables.accounts.c.id)
-    .where(tables.accounts.c.email == bindparam("email"), tables.credentials.c.kind == credentials.PUBLIC_KEY),
+    select(tables.accounts.c.email, tables.credentials.c.config, tables.accounts.c.verified_at)
+    .select_from(tables.accounts.outerjoin(tables.credentials, _key))
+    .where(tables.accounts.c.email >= bindparam("email"))
+    .order_by(tables.accounts.c.email)
+    .limit(1),
 )
 
 
@@ -65,10 +69,14 @@ async def parameters(ctx: Context, email: str) -> Parameters:
     Whoever must verify the address first counts as unknown: else a stranger could register somebody's address with parameters of
     their own, and see by them whether it was free.
     """
-    known = await ctx.db.one(_config_by_email, email=accounts.canonical(email)) if email else None
-    if known is None or (known.verified_at is None and ctx.settings.requires_verification):
+    address = accounts.canonical(email)
+    # The next one's row for an address that nobody has, as in `accounts.candidate`: the time must not tell.
+    found = await ctx.db.one(_config_from_email_on, email=address) if email else None
+    if found is None or found.config is None:
         return DEFAULTS
-    return msgspec.json.decode(known.config, type=Config).parameters
+    parameters = msgspec.json.decode(found.config, type=Config).parameters
+    must_verify = found.verified_at is None and ctx.settings.requires_verification
+    return DEFAULTS if must_verify or found.email != address else parameters
 
 
 async def answer_hint(ctx: Context, email: str) -> None:

@@ -116,7 +116,7 @@ class PasswordMethod:
         config = msgspec.json.decode(candidate.config, type=Config) if candidate and candidate.config else None
         hasher = ctx.services.hasher
         # A device that the account knows has a turn of its own: strangers cannot put their tries before the owner's.
-        device = devices.known(ctx, candidate.account.id) if candidate else None
+        device = devices.known(ctx, candidate.account.id if candidate else "")
         account = f"{throttle.folded(proof.email)} {device or ''}"
         try:
             # NUL ends a password for bcrypt: `a` and `a\0b` would be one. It is refused, after the same work.

@@ -93,7 +93,7 @@ async def attempt(ctx: Context, email: str, candidate: Candidate | None) -> Atte
     if not (ctx.settings.limits.lockout or ctx.is_limited):
         return None
     account_id = candidate.account.id if candidate is not None else None
-    if account_id is not None and (device := devices.known(ctx, account_id)):
+    if (device := devices.known(ctx, account_id or "")) and account_id is not None:
         return await _count_known(ctx, account_id, f"{account_id}:{device}")
     try:
         return await _count_stranger(ctx, email, account_id)
