@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -161,6 +162,9 @@ class Application:
         await receive()
         try:
             async with self.running():
+                # What lives as long as the process is not looked through again and again for garbage.
+                gc.collect()
+                gc.freeze()
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
         except SettingsError as error:

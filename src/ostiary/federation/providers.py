@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ostiary.federation import presets
 from ostiary.federation.apple import AppleSecret
 from ostiary.federation.breaches import PATIENCE, BreachedPasswords
 from ostiary.federation.flows import Flow
-from ostiary.federation.ldap import LdapDirectory
 from ostiary.federation.oauth2 import OAuth2Provider
 from ostiary.federation.oidc import OpenIDProvider, Registration
 from ostiary.federation.pictures import Pictures
 from ostiary.federation.saml import SamlProvider
 from ostiary.federation.transport import Transport
 from ostiary.identity.federated import Assertion, Directory
+from ostiary.parts import Part
 from ostiary.settings import Discord, Facebook, GitHub, OpenID, Settings
+
+if TYPE_CHECKING:
+    from ostiary.federation import ldap
+else:
+    ldap = Part("ostiary.federation.ldap")
 
 
 class RedirectProvider(Protocol):
@@ -69,7 +74,7 @@ def build_federation(settings: Settings, clock: Callable[[], int]) -> Federation
     `clock` is the services' (microseconds): the only one that times in assertions are held against.
     """
     federation = Federation(
-        directory=LdapDirectory(settings.directory) if settings.directory.is_configured else None,
+        directory=ldap.LdapDirectory(settings.directory) if settings.directory.is_configured else None,
         breaches=breached_passwords(settings),
     )
     if settings.policy.allow_social_login:
