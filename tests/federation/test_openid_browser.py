@@ -67,9 +67,23 @@ async def whose(page: Page, place: Served) -> Any:
     return await ask(page, f"{place.url}/api/auth/refresh")
 
 
+async def enrolled(page: Page, place: Served, name: str) -> Any:
+    """Somebody of the provider's who switched a second factor on here."""
+    await sign_in(page, place, name)
+    token = (await whose(page, place))["token"]
+    enrolment = await ask(page, f"{place.url}/api/auth/2fa/enable", token=token)
+    raw = otp.decode_secret(dict(parse_qsl(urlsplit(enrolment["otpauthUrl"]).query))["secret"])
+    assert raw is not None
+    code = otp.code_at(raw, int(time.time()) // 30)
+    await ask(page, f"{place.url}/api/auth/2fa/confirm", {"token": code}, token=token)
+    return enrolment
+
+
 async def test_a_person_signs_in_at_the_provider_and_is_in_here(page: Page, place: Served) -> None:
     await sign_in(page, place, "ada")
+    await page.wait_for_url(f"{place.url}/account")
 
+    assert "ada@example.org" in await page.inner_text("main")
     user = (await whose(page, place))["user"]
     assert (user["email"], user["provider"]) == ("ada@example.org", "openid")
     held = {cookie["name"]: cookie for cookie in await page.context.cookies(place.url)}
@@ -106,13 +120,7 @@ async def test_signing_out_here_signs_out_there_and_the_next_sign_in_asks_again(
 
 
 async def test_a_second_factor_is_asked_for_after_the_provider_has_spoken(page: Page, place: Served) -> None:
-    await sign_in(page, place, "hedy")
-    token = (await whose(page, place))["token"]
-    enrolment = await ask(page, f"{place.url}/api/auth/2fa/enable", token=token)
-    raw = otp.decode_secret(dict(parse_qsl(urlsplit(enrolment["otpauthUrl"]).query))["secret"])
-    assert raw is not None
-    code = otp.code_at(raw, int(time.time()) // 30)
-    await ask(page, f"{place.url}/api/auth/2fa/confirm", {"token": code}, token=token)
+    enrolment = await enrolled(page, place, "hedy")
     await page.context.clear_cookies()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -126,3 +134,22 @@ async def test_a_second_factor_is_asked_for_after_the_provider_has_spoken(page: 
     proof = {"tempToken": dict(parse_qsl(address.query))["tempToken"], "backupCode": enrolment["backupCodes"][0]}
     await ask(page, f"{place.url}/api/auth/2fa/verify-temp", proof)
     assert (await whose(page, place))["user"]["email"] == "hedy@example.org"
+
+
+async def test_the_page_asks_for_that_factor_and_signing_out_there_is_offered(page: Page, place: Served) -> None:
+    enrolment = await enrolled(page, place, "joan")
+    await page.context.clear_cookies()
+    await sign_in(page, place, "joan")
+    await page.wait_for_url(f"{place.url}/login/2fa")
+    await page.fill("#code", enrolment["backupCodes"][0])
+    await page.click("main form button")
+    await page.wait_for_url(f"{place.url}/account")
+
+    await page.click("header button")
+
+    assert await page.title() == "You are signed out · Ostiary"
+    await page.click("main .button")
+    await page.click("button[value=yes]")
+    await page.wait_for_url(f"{place.url}/login*")
+    await page.goto(f"{place.url}/account")
+    assert page.url.startswith(f"{place.url}/login")

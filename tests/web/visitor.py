@@ -33,7 +33,7 @@ class Shown(HTMLParser):
             assert given.get("method") == "post"
             self.forms.append({})
             self.actions.append(given.get("action", ""))
-        elif tag == "input" and self.forms and given.get("name"):
+        elif tag == "input" and self.forms and given.get("name") and (given.get("type") != "checkbox" or "checked" in given):
             self.forms[-1][given["name"]] = given.get("value", "")
 
     def handle_data(self, data: str) -> None:

@@ -46,8 +46,10 @@ class Sealer:
     def open(self, sealed: bytes, place: str) -> bytes:
         """The value; raises SealBrokenError."""
         number = number_of(sealed)
+        if number not in self._ciphers:
+            raise SealBrokenError
         begin = len(header(number))
-        if number not in self._ciphers or len(sealed) <= begin + NONCE_BYTES:
+        if len(sealed) <= begin + NONCE_BYTES:
             raise SealBrokenError
         nonce, rest = sealed[begin : begin + NONCE_BYTES], sealed[begin + NONCE_BYTES :]
         try:

@@ -39,6 +39,10 @@ class Account(msgspec.Struct, frozen=True):
         """Whether the owner proved to read the address's mail."""
         return self.verified_at is not None
 
+    def has_accepted(self, terms_version: str) -> bool:
+        """Whether the owner accepted the terms, in this version."""
+        return self.terms_accepted_at is not None and self.terms_version == terms_version
+
 
 class Candidate(msgspec.Struct, frozen=True):
     """All that a sign-in needs to know of an identifier, from one look-up."""

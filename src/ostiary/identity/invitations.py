@@ -38,6 +38,12 @@ async def check(ctx: Context, token: str, email: str) -> None:
         raise InvitationRefused
 
 
+async def invited(ctx: Context, token: str) -> str:
+    """The address that the token invites; empty when it invites none."""
+    found = await links.find(ctx, PURPOSE, token)
+    return found.email if found is not None else ""
+
+
 async def spend(ctx: Context, token: str) -> None:
     """Use it up. Raises InvitationRefused when someone else just did."""
     if await links.spend(ctx, PURPOSE, token) is None:

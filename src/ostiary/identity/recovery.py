@@ -53,6 +53,15 @@ async def link_for_operator(ctx: Context, account: Account) -> str:
     return await links.issue(ctx, STYLE, account.email, account.id)
 
 
+async def check(ctx: Context, account_id: str, token: str) -> str:
+    """The address whose password the link would reset; nothing is spent. Raises ResetClosed, LinkRefused."""
+    check_open(ctx)
+    found = await links.find(ctx, PURPOSE, token, account_id) if account_id else None
+    if found is None:
+        raise LinkRefused
+    return found.email
+
+
 async def reset(ctx: Context, account_id: str, token: str, password: str) -> None:
     """Spend the link and set the password: one caller of many, all sessions ended, the owner told.
 

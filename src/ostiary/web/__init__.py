@@ -16,7 +16,21 @@ from ostiary.identity import verification
 from ostiary.identity.asks import Answer
 from ostiary.identity.refusals import Refusal
 from ostiary.settings import Settings
-from ostiary.web import account, account_access, account_factors, key_accounts, key_sign_in, problems, sign_in
+from ostiary.web import (
+    account,
+    account_access,
+    account_factors,
+    key_accounts,
+    key_sign_in,
+    mail_checks,
+    mail_links,
+    mailbox,
+    problems,
+    recovery,
+    sign_in,
+    sign_up,
+    terms,
+)
 from ostiary.web.account_access import DEPARTURE, Departure
 from ostiary.web.assets import Assets
 from ostiary.web.rendering import ASSETS
@@ -36,6 +50,7 @@ class Pages(Wire):
             self.page("GET", path, endpoint)
         self._sign_in_pages()
         self._key_pages(settings)
+        self._mail_pages()
         self._account_pages()
 
     def page(self, method: str, path: str, endpoint: Endpoint) -> None:
@@ -106,7 +121,25 @@ class Pages(Wire):
         self.page("GET", "/password-hint", key_accounts.hint_form)
         self.page("POST", "/password-hint", key_accounts.hint_submit)
 
+    def _mail_pages(self) -> None:
+        self.page("GET", "/register", sign_up.form)
+        self.page("POST", "/register", sign_up.submit)
+        self.page("GET", "/forgot-password", recovery.ask_form)
+        self.page("POST", "/forgot-password", recovery.ask)
+        self.page("GET", "/reset-password", recovery.form)
+        self.page("POST", "/reset-password", recovery.submit)
+        self.page("GET", "/check-mail", mail_checks.show)
+        self.page("POST", "/check-mail", mail_checks.again)
+        self.page("GET", "/verify", mail_links.verify_form)
+        self.page("POST", "/verify", mail_links.verify)
+        self.page("GET", "/verification/email", mail_links.verified)
+        self.page("GET", "/end-session", mail_links.end_session_form)
+        self.page("POST", "/end-session", mail_links.end_session)
+        self.page("GET", "/mailbox", mailbox.show)
+
     def _account_pages(self) -> None:
+        self.page("GET", "/terms", terms.form)
+        self.page("POST", "/terms", terms.accept)
         self.page("GET", "/account", account.show)
         self.page("POST", "/account/profile", account.save_profile)
         self.page("GET", "/account/password", account.password_form)

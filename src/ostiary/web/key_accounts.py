@@ -20,9 +20,8 @@ from ostiary.identity.public_keys import DEFAULTS, NewKey, Parameters
 from ostiary.identity.refusals import AddressTaken, DomainRefused, ProofRefused, Refusal, RegistrationClosed, RowsMismatched
 from ostiary.identity.registration import KeyApplicant
 from ostiary.identity.vault import Rewritten
-from ostiary.web import forms, key_sign_in, notes, visitors
+from ostiary.web import forms, key_sign_in, mail_checks, visitors
 from ostiary.web.forms import Form
-from ostiary.web.mail_checks import CHECK_MAIL, MAIL_NOTE
 from ostiary.web.rendering import page, see
 
 MOST_HINT = 256
@@ -71,7 +70,7 @@ async def sign_up(call: Call) -> Response:
     headers = [cookies.kept(call, key_sign_in.MARK_COOKIE, mark, key_sign_in.MARK_SECONDS), key_sign_in.used(call)]
     if not call.settings.requires_verification:
         return see("/login?notice=registered", headers)
-    return see(CHECK_MAIL, [notes.kept(call, MAIL_NOTE, {"email": email, "about": "registered"}), *headers])
+    return mail_checks.go(call, email, "registered", mail_checks.KEY_VERIFICATION, headers)
 
 
 async def password_form(call: Call) -> Response:
@@ -140,7 +139,7 @@ async def hint_submit(call: Call) -> Response:
             await throttle.take(ctx, rule, f"email {throttle.folded(email)} {here}")
         await bans.check_address(ctx)
         await asks.put(ctx, "hint", email)
-    return see(CHECK_MAIL, [notes.kept(call, MAIL_NOTE, {"email": email, "about": "hint"})])
+    return mail_checks.go(call, email, "hint", mail_checks.HINT)
 
 
 def _require_open(call: Call) -> None:

@@ -18,8 +18,7 @@ from ostiary.identity.context import Context
 from ostiary.identity.public_keys import Parameters, SharedKey
 from ostiary.identity.refusals import AddressUnverified, ProofRefused, Refusal
 from ostiary.settings import Settings
-from ostiary.web import forms, notes, problems, visitors
-from ostiary.web.mail_checks import CHECK_MAIL, MAIL_NOTE
+from ostiary.web import forms, mail_checks, notes, problems, visitors
 from ostiary.web.rendering import page, see
 from ostiary.web.visitors import Visit
 
@@ -30,7 +29,7 @@ MARK_SECONDS = 24 * 3600
 USED_COOKIE = "ostiary_keys"
 """That key accounts are used in this browser: nobody's in particular."""
 USED_SECONDS = 365 * 24 * 3600
-_NOTE = "address"
+NOTE = "address"
 
 
 class ScriptNeeded(Refusal):
@@ -72,12 +71,12 @@ async def address_submit(call: Call, email: str) -> Response:
     values = {"email": email, "kind": found.kind}
     if cookies.read(call, USED_COOKIE) and not found.is_known:
         values["must_agree"] = "yes"
-    return see(f"{SECOND_STEP}{visitors.back_query(call)}", [notes.kept(call, _NOTE, values)])
+    return see(f"{SECOND_STEP}{visitors.back_query(call)}", [notes.kept(call, NOTE, values)])
 
 
 async def second_step(call: Call) -> Response:
     """The password, for whoever checks it."""
-    noted = notes.read(call, _NOTE)
+    noted = notes.read(call, NOTE)
     if not noted or not asks_address_first(call):
         return see(visitors.LOGIN)
     if noted["kind"] == credentials.PUBLIC_KEY:
@@ -87,7 +86,7 @@ async def second_step(call: Call) -> Response:
 
 def password_page(call: Call, email: str, status: int = 200, problem: str = "") -> Response:
     """Asks for a password that the server checks, of one address alone: for another it might be one that stays in the browser."""
-    noted = notes.read(call, _NOTE)
+    noted = notes.read(call, NOTE)
     return page(
         call,
         "login_password.html",
@@ -124,10 +123,10 @@ async def submit(call: Call) -> Response:
             outcome = await sign_in.sign_in(ctx, SharedKey(email, shared_key), visit.ticket(call))
             await visitors.leave(call, ctx)
     except AddressUnverified:
-        return see(CHECK_MAIL, [notes.kept(call, MAIL_NOTE, {"email": email, "about": "unverified"})])
+        return mail_checks.go(call, email, "unverified", mail_checks.KEY_VERIFICATION)
     except ProofRefused:
-        return key_page(call, 422, email=email, is_fixed=notes.read(call, _NOTE).get("email") == email, problem="key.refused")
-    return visitors.entered(call, ctx, outcome, visit, visitors.way_back(call), [used(call), notes.dropped(call, _NOTE)])
+        return key_page(call, 422, email=email, is_fixed=notes.read(call, NOTE).get("email") == email, problem="key.refused")
+    return visitors.entered(call, ctx, outcome, visit, visitors.way_back(call), [used(call), notes.dropped(call, NOTE)])
 
 
 async def derivation(call: Call) -> Response:

@@ -31,9 +31,9 @@ class Catalogue:
             key = f"{key}.{'one' if values['count'] == 1 else 'other'}"
         return self.texts[key].format(**values)
 
-    def get(self, key: str, fallback: str) -> str:
+    def get(self, key: str, fallback: str, **values: object) -> str:
         """The text, or that of another key."""
-        return self.texts.get(key) or self.texts[fallback]
+        return self(key if key in self.texts else fallback, **values)
 
 
 @cache

@@ -30,6 +30,8 @@ STATUS: dict[type[Refusal], int] = {
     refusals.DirectoryUnavailable: 503,
 }
 """Anything else is 422: a form that does not hold together."""
+ANOTHER_LINK = {"/reset-password": "/forgot-password", "/verify": "/check-mail"}
+"""Where one gets another link in place of one that is no longer good."""
 _MINUTE = 60
 _HOUR = 3600
 
@@ -38,21 +40,26 @@ def refused(call: Call, refusal: Refusal) -> Response:
     """The page for a refusal that no page of its own answers."""
     if isinstance(refusal, visitors.SignInNeeded):
         return see(visitors.sign_in_path(call))
+    if isinstance(refusal, visitors.TermsOwed):
+        return see(visitors.TERMS)
     if isinstance(refusal, Throttled):
         return limited(call, refusal)
     if isinstance(refusal, refusals.Banned):
         return _banned(call, refusal)
     status = next((STATUS[kind] for kind in type(refusal).__mro__ if kind in STATUS), 422)
     headers: list[Header] = [(b"retry-after", b"%d" % refusal.retry_after)] if isinstance(refusal, refusals.Busy) else []
-    return problem(call, status, f"refused.{refusal.code}", headers)
+    another = ANOTHER_LINK.get(call.path, "") if isinstance(refusal, refusals.LinkRefused) else ""
+    return problem(call, status, f"refused.{refusal.code}", headers, another=another)
 
 
-def problem(call: Call, status: int, key: str, headers: Iterable[Header] = (), time_left: str = "") -> Response:
+def problem(
+    call: Call, status: int, key: str, headers: Iterable[Header] = (), *, time_left: str = "", another: str = ""
+) -> Response:
     """A page with a title and a text of the catalogue (`key.title`, `key.text`), else the general ones."""
     texts = messages.of(call)
     title = texts.get(f"{key}.title", "refused.otherwise.title")
     text = texts.get(f"{key}.text", "refused.otherwise.text")
-    return page(call, "problem.html", status, headers, heading=title, text=text, time_left=time_left)
+    return page(call, "problem.html", status, headers, heading=title, text=text, time_left=time_left, another=another)
 
 
 def words(call: Call, refusal: Refusal) -> tuple[int, str]:

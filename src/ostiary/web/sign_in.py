@@ -25,8 +25,7 @@ from ostiary.identity.refusals import (
 )
 from ostiary.identity.sign_in import FactorRequired, SignedIn
 from ostiary.settings import Settings
-from ostiary.web import codes, forms, key_sign_in, notes, visitors
-from ostiary.web.mail_checks import CHECK_MAIL, MAIL_NOTE
+from ostiary.web import codes, forms, key_sign_in, mail_checks, visitors
 from ostiary.web.rendering import page, see
 from ostiary.web.visitors import Visit
 
@@ -70,7 +69,7 @@ async def submit(call: Call) -> Response:
             outcome = await _first_proof(ctx, call, email, password, visit)
             await visitors.leave(call, ctx)
     except AddressUnverified:
-        return see(CHECK_MAIL, [notes.kept(call, MAIL_NOTE, {"email": email, "about": "unverified"})])
+        return mail_checks.go(call, email, "unverified")
     except (ProofRefused, FederationRefused, DomainRefused):
         if asks_address_first:
             return key_sign_in.password_page(call, email, 422, "login.refused")

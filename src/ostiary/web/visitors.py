@@ -21,14 +21,21 @@ from ostiary.web.rendering import see
 HOME = "/account"
 LOGIN = "/login"
 FACTOR = "/login/2fa"
+TERMS = "/terms"
 BACK = "redirect_to"
-_BACK_TO = frozenset({HOME, "/terms"})
+_BACK_TO = frozenset({HOME, TERMS})
 
 
 class SignInNeeded(Refusal):
     """Nobody is signed in at this browser."""
 
     code = "sign_in_needed"
+
+
+class TermsOwed(Refusal):
+    """The owner has not accepted the present terms."""
+
+    code = "terms_owed"
 
 
 class Visit(NamedTuple):
@@ -57,11 +64,14 @@ async def visitor(call: Call, ctx: Context) -> Principal | None:
     return await sessions.by_page_token(ctx, sessions.page_hash(ctx.services, token)) if token else None
 
 
-async def owner(call: Call, ctx: Context) -> Principal:
-    """Who acts. Raises SignInNeeded, which sends the browser to the sign-in page and back."""
+async def owner(call: Call, ctx: Context, *, may_owe_terms: bool = False) -> Principal:
+    """Who acts. Raises SignInNeeded and TermsOwed, which send the browser there and back."""
     found = await visitor(call, ctx)
     if found is None:
         raise SignInNeeded
+    version = ctx.settings.policy.terms_version
+    if version and not may_owe_terms and not found.account.has_accepted(version):
+        raise TermsOwed
     return found
 
 

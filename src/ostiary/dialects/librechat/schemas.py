@@ -126,18 +126,13 @@ def user_json(account: Account, settings: Settings) -> dict[str, Any]:
         "role": account.role,
         "plugins": [],
         "twoFactorEnabled": bool(account.has_factor),
-        "termsAccepted": has_accepted_terms(account, settings),
+        "termsAccepted": account.has_accepted(settings.policy.terms_version),
         "personalization": {"memories": True, "statefulCodeEnvironment": "user"},
         "favorites": [],
         "skillStates": {},
         "createdAt": iso(account.created_at),
         "updatedAt": iso(account.updated_at),
     }
-
-
-def has_accepted_terms(account: Account, settings: Settings) -> bool:
-    """Whether the present version of the terms was accepted."""
-    return account.terms_accepted_at is not None and account.terms_version == settings.policy.terms_version
 
 
 @lru_cache(maxsize=4096)

@@ -60,7 +60,7 @@ async def terms(call: Call) -> Response:
     """Whether the present version of the terms was accepted, and when."""
     async with call.begin() as ctx:
         account = (await deps.principal(call, ctx)).account
-    accepted = schemas.has_accepted_terms(account, call.settings)
+    accepted = account.has_accepted(call.settings.policy.terms_version)
     at = schemas.iso(account.terms_accepted_at) if accepted and account.terms_accepted_at else None
     return json_response({"termsAccepted": accepted, "termsAcceptedAt": at})
 
