@@ -225,7 +225,7 @@ async def test_the_terms_are_asked_for_at_registration_and_once_more_when_they_c
     assert asked.title == elsewhere.title == "Terms of service · Ostiary"
 
 
-async def test_the_mail_about_a_sign_in_leads_to_a_page_that_ends_that_session_alone(house: House) -> None:
+async def test_the_mail_about_a_sign_in_leads_to_a_page_that_signs_out_everywhere(house: House) -> None:
     await register(house)
     known, thief, owner = Visitor(house), Visitor(house, "203.0.113.9"), Visitor(house)
     await sign_in(known)
@@ -238,9 +238,9 @@ async def test_the_mail_about_a_sign_in_leads_to_a_page_that_ends_that_session_a
 
     assert question.title == "Was that not you? · Ostiary"
     assert still.title == "Your account · Ostiary"
-    assert done.title == "That session has ended · Ostiary"
+    assert done.title == "Every session has ended · Ostiary"
     assert (await thief.open("/account")).title == "Sign in · Ostiary"
-    assert (await known.open("/account")).title == "Your account · Ostiary"
+    assert (await known.open("/account")).title == "Sign in · Ostiary"
 
 
 async def test_whoever_is_banned_sees_for_how_long(house: House) -> None:

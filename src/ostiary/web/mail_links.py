@@ -43,7 +43,7 @@ async def verified(call: Call) -> Response:
 
 
 async def end_session_form(call: Call) -> Response:
-    """From the mail that tells of a sign-in."""
+    """From the mails that tell of what a stranger may have done."""
     code = call.query("code")
     if code is not None:
         return see(END_SESSION, [notes.kept(call, "end", {"code": code[:256], "user": (call.query("user") or "")[:64]})])
