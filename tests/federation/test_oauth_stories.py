@@ -225,6 +225,22 @@ async def test_a_sign_out_address_that_would_be_too_long_names_the_person_instea
     assert asked == {"post_logout_redirect_uri": f"{ORIGIN}/login", "logout_hint": "ada@example.org", "client_id": "ostiary"}
 
 
+@pytest.mark.parametrize(("spare", "names"), [(0, "id_token_hint"), (-1, "logout_hint")])
+async def test_a_sign_out_address_may_be_as_long_as_the_limit_and_no_longer(
+    make_house: MakeHouse, op: Provider, spare: int, names: str
+) -> None:
+    house = await open_for(make_house, op, OPENID_USE_END_SESSION_ENDPOINT="true", OPENID_MAX_LOGOUT_URL_LENGTH="100000")
+    await walk(house, op)
+    answer = await house.client.post("/api/auth/logout", headers=await bearer(house.client))
+    length = len(answer.json()["redirect"]) + spare
+    narrow = await open_for(make_house, op, OPENID_USE_END_SESSION_ENDPOINT="true", OPENID_MAX_LOGOUT_URL_LENGTH=str(length))
+    await walk(narrow, op)
+
+    answer = await narrow.client.post("/api/auth/logout", headers=await bearer(narrow.client))
+
+    assert names in dict(parse_qsl(urlsplit(answer.json()["redirect"]).query))
+
+
 def notice(op: Provider, **changes: object) -> dict[str, str]:
     now = op.clock() // 1_000_000
     claims: dict[str, object] = {
