@@ -143,3 +143,22 @@ async def test_a_directory_is_asked_by_its_name_too(operator: Operator) -> None:
 
     assert done.exit_code == 1
     assert "it cannot be used" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"GITHUB_CLIENT_ID": "a", "GITHUB_CLIENT_SECRET": "b"},
+        {"FACEBOOK_CLIENT_ID": "a", "FACEBOOK_CLIENT_SECRET": "b"},
+    ],
+)
+async def test_of_a_provider_that_was_not_asked_nobody_says_that_it_answers(operator: Operator, settings: dict[str, str]) -> None:
+    name = next(iter(settings)).partition("_")[0].lower()
+    settings = {**settings, "ALLOW_SOCIAL_LOGIN": "true"}
+
+    said = await asyncio.to_thread(operator.text, "federation", "test", name, **settings)
+    done = await asyncio.to_thread(operator.run, "doctor", **settings)
+
+    assert "It is configured, and cannot be asked before a sign-in" in said
+    assert f"{name}: it is configured" in done.stdout
+    assert "answers" not in said

@@ -23,7 +23,7 @@ from ostiary.app import GENERATED, now
 from ostiary.cli import limits
 from ostiary.cli.config import without_password
 from ostiary.cli.desk import DOCTOR_TELLS_MORE, Desk, explained, is_still_to_be_made, open_desk
-from ostiary.cli.elsewhere import arrived, asked, asked_directory, refused_since, why_refused
+from ostiary.cli.elsewhere import answers, arrived, asked, asked_directory, refused_since, why_refused
 from ostiary.cli.output import Answer, TroubleError, answering, spoken
 from ostiary.crypto.hashing import HAS_LANES
 from ostiary.federation.ldap import LdapDirectory
@@ -311,18 +311,16 @@ async def _providers(settings: Settings, seen: Mapping[str, Seen]) -> AsyncItera
             if trouble:
                 yield Finding(name, "problem", f"{trouble}. ostiary federation test {name} tells more.")
             else:
-                yield _way_in(name, seen.get(name, Seen()))
+                yield _way_in(name, answers(provider), seen.get(name, Seen()))
     finally:
         await federation.close()
 
 
-def _way_in(name: str, seen: Seen) -> Finding:
+def _way_in(name: str, well: str, seen: Seen) -> Finding:
     if not (refused := refused_since(seen)):
-        return Finding(name, "ok", f"it answers; {arrived(seen)}.")
+        return Finding(name, "ok", f"{well}; {arrived(seen)}.")
     (at, why), many = refused[0], len(refused)
-    text = (
-        f"it answers, and nobody came in since it brought {many} who were refused, the last at {spoken(at)}: {why_refused(why)}"
-    )
+    text = f"{well}; nobody came in since it brought {many} who were refused, the last at {spoken(at)}: {why_refused(why)}"
     return Finding(name, "warning", f"{text}; {arrived(seen)}.")
 
 
@@ -355,4 +353,4 @@ async def _directory(settings: Settings, seen: Mapping[str, Seen]) -> AsyncItera
     if trouble:
         yield Finding("directory", "problem", f"{url}: {trouble} and docs/sign-in-methods/ldap.md.")
     else:
-        yield _way_in("directory", seen.get(directory.name, Seen()))
+        yield _way_in("directory", "it answers", seen.get(directory.name, Seen()))

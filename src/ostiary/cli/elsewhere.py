@@ -5,6 +5,7 @@ from __future__ import annotations
 from ostiary.cli.output import spoken
 from ostiary.federation.flows import new_flow
 from ostiary.federation.ldap import LdapDirectory
+from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.providers import RedirectProvider, callback_url
 from ostiary.identity.arrivals import MOST_REFUSALS, Seen
 from ostiary.identity.refusals import DirectoryRefused, DirectoryUnavailable, FederationRefused
@@ -57,6 +58,11 @@ async def asked(settings: Settings, provider: RedirectProvider) -> tuple[str, st
     except FederationRefused as refusal:
         return "", why_refused(refusal.reason)
     return url.partition("?")[0], ""
+
+
+def answers(provider: RedirectProvider) -> str:
+    """What may be said of a provider that has no trouble: only one with a discovery document has been asked for anything."""
+    return "it answers" if isinstance(provider, OpenIDProvider) else "it is configured, and cannot be asked before a sign-in"
 
 
 async def asked_directory(directory: LdapDirectory, now: int) -> str:

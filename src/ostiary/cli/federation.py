@@ -8,11 +8,12 @@ import click
 
 from ostiary.app import now
 from ostiary.cli.desk import Desk, on_services
-from ostiary.cli.elsewhere import arrived, asked, asked_directory, why_refused
+from ostiary.cli.elsewhere import answers, arrived, asked, asked_directory, why_refused
 from ostiary.cli.output import Answer, TroubleError, facts, moment, spoken, table
 from ostiary.federation.ldap import LdapDirectory
 from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.providers import RedirectProvider, callback_url
+from ostiary.federation.saml import SamlProvider
 from ostiary.identity import arrivals
 from ostiary.identity.arrivals import MOST_REFUSALS, Seen
 
@@ -28,17 +29,20 @@ def federation() -> None:
 async def test(desk: Desk, name: str) -> Answer:
     """Ask a provider (or the directory: ldap) what a sign-in would ask first; show what its latest sign-ins brought here."""
     directory = desk.services.directory
+    well = "it answers"
     if isinstance(directory, LdapDirectory) and name == directory.name:
         found: dict[str, Any] = {"provider": name, "address": desk.settings.directory.url}
         trouble = await asked_directory(directory, now())
     else:
-        found, trouble = await _provider(desk, name)
+        found, trouble, well = await _provider(desk, name)
     async with desk.begin() as ctx:
         seen = (await arrivals.seen(ctx)).get(name, Seen())
-    return Answer(_value(found, trouble, seen), _text(found, trouble, seen), is_failure=bool(trouble))
+    return Answer(
+        _value(found, trouble, seen), _text(found, trouble or well, seen, is_well=not trouble), is_failure=bool(trouble)
+    )
 
 
-async def _provider(desk: Desk, name: str) -> tuple[dict[str, Any], str]:
+async def _provider(desk: Desk, name: str) -> tuple[dict[str, Any], str, str]:
     provider: RedirectProvider | None = desk.services.redirect_providers.get(name)
     if provider is None:
         known = ", ".join(desk.services.redirect_providers) or "none"
@@ -49,7 +53,9 @@ async def _provider(desk: Desk, name: str) -> tuple[dict[str, Any], str]:
     if isinstance(provider, OpenIDProvider) and not trouble:
         document = await provider.metadata()
         found |= {"issuer": document.issuer, "signs with": ", ".join(document.algorithms)}
-    return found, trouble
+    if isinstance(provider, SamlProvider):
+        found["our metadata"] = f"{desk.settings.server.public_server_url}/oauth/saml/metadata"
+    return found, trouble, answers(provider)
 
 
 def _value(found: dict[str, Any], trouble: str, seen: Seen) -> dict[str, Any]:
@@ -58,8 +64,12 @@ def _value(found: dict[str, Any], trouble: str, seen: Seen) -> dict[str, Any]:
     return {**found, "ok": not trouble, "trouble": trouble, "claims": claims, "refusals": refusals}
 
 
-def _text(found: dict[str, Any], trouble: str, seen: Seen) -> str:
-    said = f"It cannot be used: {trouble}." if trouble else "It answers. Whether the secret is right shows at a sign-in."
+def _text(found: dict[str, Any], words: str, seen: Seen, *, is_well: bool) -> str:
+    said = (
+        f"{words[0].upper()}{words[1:]}. Whether both sides fit shows at a sign-in."
+        if is_well
+        else f"It cannot be used: {words}."
+    )
     rows = [(spoken(at), why_refused(why)) for at, why in seen.refusals[:MOST_REFUSALS]]
     told = arrived(seen)
     parts = [facts(list(found.items())), said, f"{told[0].upper()}{told[1:]}."]
