@@ -367,6 +367,18 @@ async def test_another_password_takes_the_vault_along_and_ends_every_session(hou
     assert [each["protectedData"] for each in (await owner.sync()).json()["ciphers"]] == ["11ee"]
 
 
+async def test_a_vault_of_the_size_that_its_wire_takes_can_be_written_anew(house: House) -> None:
+    visitor = await signed_in(house)
+    owner = Owner(house.client, GRACE)
+    await owner.login()
+    rows = [owner.row(protectedData="ab" * 2000) for _ in range(40)]
+    await owner.sync(updated=rows)
+
+    page = await changed(visitor, [{"id": row["id"], "data": "cd" * 2000} for row in rows])
+
+    assert "Your password has been changed" in page.words
+
+
 async def test_the_script_is_told_every_row_and_how_the_keys_are_made(house: House) -> None:
     visitor = await signed_in(house)
     owner = Owner(house.client, GRACE)

@@ -25,7 +25,7 @@ from ostiary.observability.logging import log, request_id
 VAULT_PATIENCE = 6
 """A vault call's body may be a hundred times as large, and take this many times as long."""
 KEY_MEMBERS = ("publicKey", "sharedKey")
-VAULT_PATHS = ("/api/cipher", "/api/collection", "/api/user/email", "/api/user/password")
+VAULT_PATHS = ("/api/cipher", "/api/collection", "/api/user/email", "/api/user/password", "/account/key")
 SAML_PATHS = frozenset({"/oauth/saml/callback", "/api/admin/oauth/saml/callback"})
 MAX_SAML_BODY = 512 * 1024
 """256 KB of XML (`federation.saml_xml.MAX_BYTES`) in Base64, in a form: groups by the hundred stand in such answers."""

@@ -83,6 +83,10 @@ async def password_form(call: Call) -> Response:
 
 async def password_submit(call: Call) -> Response:
     """The new key and the vault under it, in place of the old ones. Every session ends, this one too."""
+    # A vault is large: for nobody's it is not even read.
+    async with call.begin() as ctx:
+        who = await visitors.owner(call, ctx)
+        await throttle.take(ctx, ctx.services.rules.standard, f"account {who.account.id}")
     typed = forms.posted(call)
     email, hint = typed.text("email"), typed.text("hint")
     if len(hint) > MOST_HINT:
@@ -91,7 +95,6 @@ async def password_submit(call: Call) -> Response:
     try:
         async with call.begin() as ctx:
             who = await visitors.owner(call, ctx)
-            await throttle.take(ctx, ctx.services.rules.standard, f"account {who.account.id}")
             await key_accounts.prove(ctx, who, typed.text("old_shared_key"))
             await key_accounts.change_key(ctx, who, Replacement(new, rows), _parameters(typed), hint or None)
     except ProofRefused:
