@@ -42,7 +42,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("what", nargs="?", choices=("all", "growth"), default="all", help="growth: its table and plot alone")
     parser.add_argument("--peers", default="", help="folder of the peers' programs (OSTIARY_BENCH_PEERS)")
     parser.add_argument("--cache", default="", help="where their packages are kept (OSTIARY_BENCH_CACHE)")
-    parser.add_argument("--minutes", type=float, default=5, help="that the cost of growth may take (%(default)g)")
+    parser.add_argument("--minutes", type=float, default=6, help="that the cost of growth may take (%(default)g)")
     parser.add_argument("--documents", type=Path, default=ROOT / "docs", help="folder for the table and plot of growth (docs)")
     parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (%(default)s)")
     parser.add_argument("--seconds", type=float, default=2, help="of each measurement (%(default)s)")
