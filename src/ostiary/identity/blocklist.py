@@ -5,7 +5,6 @@ NIST SP 800-63B-4 section 3.1.1.2: a new password is compared with such a list, 
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import unicodedata
 from array import array
@@ -14,13 +13,16 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
+from ostiary.parts import Part
 from ostiary.settings import Settings, SettingsError
 from ostiary.settings.word_list import lines
 
 PACKAGE = "zxcvbn"
+zxcvbn = Part(PACKAGE)
+"""A twentieth of the start; first asked in a thread of its own, by whoever chooses a password."""
 LEAST_ENTRIES = 20_000
 ADVISED_CHARACTERS = 72
 MOST_READINGS = 4
@@ -73,7 +75,7 @@ def folded(text: str) -> str:
 @lru_cache(maxsize=1)
 def common() -> Mapping[str, Mapping[str, int]]:
     """Leaked passwords, words and names, most of them English, each with its rank."""
-    found: Mapping[str, Mapping[str, int]] = _package().matching.RANKED_DICTIONARIES
+    found: Mapping[str, Mapping[str, int]] = zxcvbn.matching.RANKED_DICTIONARIES
     if sum(map(len, found.values())) < LEAST_ENTRIES:
         raise RuntimeError(f"the lists of {PACKAGE} are not whole")
     return found
@@ -82,11 +84,11 @@ def common() -> Mapping[str, Mapping[str, int]]:
 def advice(password: str) -> str:
     """What would make it better, in a sentence or two; empty where nothing comes to mind."""
     text = password[:ADVISED_CHARACTERS]
-    matching = _package().matching
+    matching = zxcvbn.matching
     # Every reading of `4`, `$` and their like is tried: four cost 0.1 s, and one can ask for readings that cost 6 s.
     if prod(map(len, matching.relevant_l33t_subtable(text, matching.L33T_TABLE).values())) > MOST_READINGS:
         return ""
-    feedback = _package().zxcvbn(text)["feedback"]
+    feedback = zxcvbn.zxcvbn(text)["feedback"]
     return " ".join(sentence for sentence in (feedback["warning"], *feedback["suggestions"]) if sentence)
 
 
@@ -115,8 +117,3 @@ def _split(name: str) -> Iterable[str]:
 
 def _letters(text: str) -> str:
     return "".join(character for character in folded(text) if character.isalnum())
-
-
-def _package() -> Any:  # noqa: ANN401 - it has no types
-    # Not at the top: it takes a twentieth of the start, and most processes never need it.
-    return importlib.import_module(PACKAGE)
