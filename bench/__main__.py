@@ -40,8 +40,8 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure Ostiary on this machine.")
     parser.add_argument("what", nargs="?", choices=("all", "growth"), default="all", help="growth: its table and plot alone")
-    parser.add_argument("--peers", default="", help="folder of the peers' programs (OSTIARY_BENCH_PEERS)")
-    parser.add_argument("--cache", default="", help="where their packages are kept (OSTIARY_BENCH_CACHE)")
+    parser.add_argument("--peers", default="", help="folder of the peers' programs (BENCH_PEERS)")
+    parser.add_argument("--cache", default="", help="where their packages are kept (BENCH_CACHE)")
     parser.add_argument("--minutes", type=float, default=6, help="that the cost of growth may take (%(default)g)")
     parser.add_argument("--documents", type=Path, default=ROOT / "docs", help="folder for the table and plot of growth (docs)")
     parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (%(default)s)")

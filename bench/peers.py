@@ -1,6 +1,6 @@
 """Other people's servers beside ours in one run: programs from a folder outside the tree, packages from registries.
 
-The folder has one program a peer; it is given by `--peers` or OSTIARY_BENCH_PEERS. What they need is installed once, into the
+The folder has one program a peer; it is given by `--peers` or BENCH_PEERS. What they need is installed once, into the
 cache. All run with bcrypt of cost 10, SQLite in WAL mode with synchronous=NORMAL, and limits off: kinder than what ours has.
 """
 
@@ -252,9 +252,9 @@ def _run(command: list[str], folder: Path) -> None:
 
 def found(option: str) -> Path | None:
     """The folder of their programs, or None with a word about it."""
-    given = option or os.environ.get("OSTIARY_BENCH_PEERS", "")
+    given = option or os.environ.get("BENCH_PEERS", "")
     if not given:
-        print("bench: no peers: neither --peers nor OSTIARY_BENCH_PEERS names their folder", file=sys.stderr)
+        print("bench: no peers: neither --peers nor BENCH_PEERS names their folder", file=sys.stderr)
         return None
     folder = Path(given)
     missing = [peer.folder for peer in PEERS if not (folder / peer.folder).is_dir()]
@@ -267,5 +267,5 @@ def found(option: str) -> Path | None:
 
 def cache_folder(option: str) -> Path:
     """Where their packages are kept."""
-    given: Any = option or os.environ.get("OSTIARY_BENCH_CACHE", "")
+    given: Any = option or os.environ.get("BENCH_CACHE", "")
     return Path(given or Path.home() / ".cache" / "ostiary-bench").resolve()

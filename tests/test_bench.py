@@ -106,7 +106,7 @@ def test_a_plot_draws_each_line_once() -> None:
 def test_the_peers_are_left_out_with_a_word_when_nobody_says_where_they_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("OSTIARY_BENCH_PEERS", raising=False)
+    monkeypatch.delenv("BENCH_PEERS", raising=False)
 
     assert (peers.found(""), peers.found(str(tmp_path))) == (None, None)
     assert capsys.readouterr().err.count("bench: no peers") == 2
