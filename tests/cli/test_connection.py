@@ -19,8 +19,10 @@ Answer = Callable[[str, Send], Awaitable[None]]
 
 
 @asynccontextmanager
-async def served(answer: Answer, keep_alive: float = 5) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to a server whose application answers like this."""
+async def served(
+    answer: Answer, keep_alive: float = 5, ending: asyncio.Event | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a server whose application answers like this, and which ends when the test says so."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await answer(scope["path"], send)
@@ -40,13 +42,21 @@ async def served(answer: Answer, keep_alive: float = 5) -> AsyncIterator[tuple[a
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+    telling = asyncio.create_task(_told(server, ending))
     try:
         async with asyncio.timeout(PATIENCE):
             yield reader, writer
     finally:
+        telling.cancel()
         writer.close()
         server.should_exit = True
         await running
+
+
+async def _told(server: uvicorn.Server, ending: asyncio.Event | None) -> None:
+    if ending is not None:
+        await ending.wait()
+        server.should_exit = True
 
 
 def ask(path: str, method: str = "GET") -> bytes:
@@ -205,3 +215,25 @@ async def test_a_body_that_does_not_end_behind_the_answer_ends_with_the_connecti
 
         with pytest.raises(ConnectionError):
             await send_on(writer)
+
+
+async def test_who_came_just_before_the_end_is_answered_once() -> None:
+    ending = asyncio.Event()
+    async with served(greet, ending=ending) as (reader, writer):
+        writer.write(b"GET /last")
+        ending.set()
+        # The server looks every tenth of a second whether it shall end, and closes what is idle then.
+        await asyncio.sleep(0.5)
+        writer.write(b" HTTP/1.1\r\nHost: a\r\n\r\n")
+
+        answer = await reader.read()
+        assert b"connection: close" in answer
+        assert answer.endswith(b"\r\n\r\n/last")
+
+
+async def test_who_came_just_before_the_end_and_says_nothing_is_not_waited_for() -> None:
+    ending = asyncio.Event()
+    async with served(greet, ending=ending) as (reader, _):
+        ending.set()
+
+        assert await reader.read() == b""

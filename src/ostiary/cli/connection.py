@@ -171,6 +171,7 @@ class Connection(HttpToolsProtocol):
         self._idle_since: float | None = None
         self._is_parting = False
         self._parting_bytes = 0
+        self._is_last = False
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -213,7 +214,7 @@ class Connection(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            keep_alive=version != "1.0" and parser.should_keep_alive() and not self._is_last,
             on_response=self.on_response_complete,
         )
         cycle.part = self._part
@@ -236,6 +237,20 @@ class Connection(HttpToolsProtocol):
         self._idle_since = self.loop.time()
         if self._idle_timer is None:
             self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_whether_idle)
+
+    def shutdown(self) -> None:
+        """The process ends. Who has just come is answered once: their request is on its way, and a reset would lose it."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None or self.transport.is_closing():
+            super().shutdown()
+            return
+        self._is_last = True
+        self.loop.call_later(PARTING_SECONDS, self._close_unless_answering)
+
+    def _close_unless_answering(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
 
     def _part(self) -> None:
         """End our side, and take in for a moment what still comes.
