@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format bench attack attack-mutants races soak fuzz lock vendor clean lanes
+.PHONY: help setup serve test check format bench attack attack-mutants races soak fuzz lock vendor clean lanes pictures
 
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -57,6 +57,10 @@ fuzz: ## send bent requests and bent bytes, and report what came of it (N=100000
 lanes: ## compare the hashing lanes with the bcrypt package 100,000 times, under AddressSanitizer and UBSan (LANES_ARGS="--count 2000")
 	@scripts/setup check
 	$(BIN)/python tests/crypto/compare_lanes.py $(LANES_ARGS)
+
+pictures: ## photograph the pages on the way of the browser journeys, into docs/pictures/
+	@scripts/setup test
+	OSTIARY_PICTURES=docs/pictures $(BIN)/pytest -q tests/web/test_journeys.py
 
 lock: ## write the lock files anew, with the newest versions that fit (hashes, no addresses)
 	@scripts/setup check

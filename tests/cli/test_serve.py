@@ -71,6 +71,8 @@ def test_it_serves_with_nothing_set_and_ends_when_told(tmp_path: Path) -> None:
     with serving(tmp_path) as (process, said):
         assert httpx.get(f"{said['url']}/health").text == "OK"
         assert said["mail"] == "local mailbox data/mailbox"
+        assert httpx.get(f"{said['pages']}/login").status_code == 200
+        assert httpx.get(said["mailbox"]).status_code == 200
         assert said["wires"] == ["librechat", "librepass"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_SECONDS) == 0
@@ -106,7 +108,7 @@ def test_people_are_told_in_plain_lines(tmp_path: Path) -> None:
         [sys.executable, "-m", "ostiary", "serve"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline().rstrip() for _ in range(6)]
+        lines = [process.stdout.readline().rstrip() for _ in range(8)]
         process.send_signal(signal.SIGINT)
         assert process.wait(STOP_SECONDS) == 0
 
@@ -115,6 +117,8 @@ def test_people_are_told_in_plain_lines(tmp_path: Path) -> None:
     assert lines[2] == "Mail goes to the local mailbox data/mailbox."
     assert "user create" in lines[4]
     assert "/api/auth/register" in lines[5]
+    assert lines[6].startswith("Pages for people: http://127.0.0.1:")
+    assert lines[7].endswith("/mailbox.")
 
 
 def test_several_processes_share_one_port(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ def announced(settings: Settings) -> dict[str, Any]:
         "data": str(server.data),
         "mail": f"SMTP server {mail.host}" if mail.is_configured else f"local mailbox {server.data / 'mailbox'}",
         "first_account": _first_account(settings, url),
+        "pages": url if settings.page_origins else None,
+        "mailbox": f"{url}/mailbox" if settings.page_origins and not mail.is_configured else None,
         "warnings": settings.warnings(),
     }
 
@@ -130,6 +132,8 @@ def _text(facts: dict[str, Any]) -> str:
         f"Mail goes to the {facts['mail']}.",
         "The first account becomes ADMIN. Make it in this folder, with the same settings, in one of these ways:",
         *(f"  {way}" for way in facts["first_account"]),
+        *([f"Pages for people: {facts['pages']}."] if facts["pages"] else []),
+        *([f"Mails are shown to this machine at {facts['mailbox']}."] if facts["mailbox"] else []),
         *(f"Warning: {warning}." for warning in facts["warnings"]),
     ]
     return "\n".join(lines)
