@@ -290,6 +290,22 @@ async def second_step(visitor: Visitor, email: str) -> str:
     return credentials.PUBLIC_KEY if page.actions == ["/login/key"] else credentials.PASSWORD
 
 
+async def test_an_address_is_verified_by_the_mails_link_before_a_key_lets_anybody_in(make_house: MakeHouse) -> None:
+    house = await make_house(EMAIL_VERIFICATION_REQUIRED="true")
+    visitor = Visitor(house)
+
+    waits = await sign_up(visitor)
+    early = await key_sign_in(visitor)
+    link = next(word for word in text_of(await house.last_mail("Activate")).split() if word.startswith("http"))
+    await visitor.open(link.removeprefix(ORIGIN))
+    await visitor.send()
+    inside = await key_sign_in(visitor)
+
+    assert waits.title == early.title == "Check your mail · Ostiary"
+    assert "Your password is right" in early.words
+    assert inside.title == "Your account · Ostiary"
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
