@@ -282,3 +282,42 @@ async def test_a_sign_in_elsewhere_that_failed_is_explained(tab: Page, place: Pl
     await seen(tab, "Sign in")
     assert "Nothing has changed" in await tab.inner_text("[role=alert]")
     assert await tab.is_visible("text=Continue with GitHub")
+
+
+async def test_an_owner_looks_after_the_account(tab: Page, place: Place) -> None:
+    """Password, second factor with the picture to scan and codes to keep, sessions, deletion: all from the account page."""
+    email = "owner@example.org"
+    await sign_up(tab, place, email, ENGLISH)
+    await enter(tab, email, FIRST)
+    await tab.wait_for_url("**/account")
+    await seen(tab, "Your account", "desk-account")
+
+    await tab.click("text=Change password")
+    await seen(tab, "Change your password")
+    await send(tab, present=FIRST, password=SECOND)
+    await tab.wait_for_url("**/account?notice=password_changed")
+    await seen(tab, "Your account")
+
+    await tab.click("text=Set up two-step sign-in")
+    await tab.wait_for_url("**/two-factor/set-up")
+    await seen(tab, "Set up two-step sign-in", "desk-set-up")
+    secret = otp.decode_secret(await tab.inner_text("code"))
+    assert secret is not None
+    await send(tab, code=otp.code_at(secret, int(time.time()) // 30))
+    await tab.wait_for_selector(".codes")
+    await seen(tab, "Your backup codes", "desk-codes")
+    codes = [await item.inner_text() for item in await tab.query_selector_all(".codes li")]
+    assert len(set(codes)) == 10
+    async with tab.expect_download() as download:
+        await tab.click("text=Download")
+    kept = Path(await (await download.value).path()).read_text()  # noqa: ASYNC240 - the loop has nothing else to do
+    assert [line for line in kept.splitlines()[2:] if line] == codes
+
+    await tab.click("text=I have kept them")
+    await tab.wait_for_url("**/account")
+    await tab.click("text=Delete account")
+    await tab.wait_for_url("**/account/delete")
+    await seen(tab, "Delete your account")
+    await send(tab, password=SECOND, code=codes[0])
+    await tab.wait_for_url("**/login?notice=deleted")
+    await seen(tab, "Sign in")

@@ -23,6 +23,7 @@ from ostiary.identity.sessions import Principal
 from ostiary.web import account_access, agents, codes, forms, messages, visitors
 from ostiary.web.forms import Form
 from ostiary.web.rendering import page, see
+from ostiary.web.sign_up import password_problem
 
 NOTICES = frozenset({"saved", "password_changed", "session_ended", "sessions_ended", "factor_off", "identity_removed"})
 """What the account page may be asked to say, by `?notice=`."""
@@ -126,8 +127,7 @@ async def change_password(call: Call) -> Response:
     except ProofRefused:
         return _password_page(call, 422, problem="account.password.wrong")
     except PasswordRefused as refusal:
-        reason = refusal.reason if f"password.{refusal.reason}" in messages.of(call).texts else "otherwise"
-        return _password_page(call, 422, problem=f"password.{reason}")
+        return _password_page(call, 422, problem=password_problem(refusal))
     return see("/account?notice=password_changed")
 
 

@@ -32,7 +32,7 @@ from ostiary.web.visitors import Visit
 PATH = "/register"
 NOTE = "invitation"
 MOST_NAME = 80
-PASSWORD_RULES = frozenset({"nul", "short", "long", "blank", "common", "own_words"})
+PASSWORD_RULES = frozenset({"nul", "short", "long", "blank", "common", "own_words", "breached"})
 
 
 class NameRefused(Refusal):
