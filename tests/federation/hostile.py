@@ -248,7 +248,7 @@ async def walk(
     """A browser's way through: start, agree there, come back."""
     browser = client or house.client
     started = await browser.get(f"/oauth/{name}")
-    assert started.status_code == 302, started.text
+    assert started.status_code in (302, 303), started.text
     return await browser.get(op.authorize(started.headers["location"], **changes))
 
 

@@ -57,6 +57,16 @@ async def test_sixteen_callbacks_for_one_new_subject_make_one_account(house: Hou
         assert len(await accounts.page(ctx)) == 1
 
 
+async def test_the_browser_is_sent_off_with_the_status_of_the_original(make_house: MakeHouse, op: Provider) -> None:
+    """Section 8.1: 303 to OpenID's endpoint, 302 to the others'."""
+    github = {"GITHUB_CLIENT_ID": "ostiary", "GITHUB_CLIENT_SECRET": "a secret", "GITHUB_CALLBACK_URL": "/oauth/github/callback"}
+    house = await open_for(make_house, op, **github)
+
+    statuses = [(await house.client.get(f"/oauth/{name}")).status_code for name in ("openid", "github")]
+
+    assert statuses == [303, 302]
+
+
 async def test_a_second_sign_in_follows_the_provider_and_keeps_the_account(house: House, op: Provider) -> None:
     await walk(house, op)
     before = await me(house.client)

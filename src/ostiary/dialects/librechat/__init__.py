@@ -275,7 +275,7 @@ class LibreChat(Wire):
         )
 
     def _federated_routes(self) -> None:
-        moved = doc.answers({302: doc.MOVED}, 403, 429)
+        moved = doc.answers({302: doc.MOVED, 303: doc.MOVED}, 403, 429)
         for provider in self._providers:
             begin, back = f"/oauth/{provider}", f"/oauth/{provider}/callback"
             method = "POST" if provider in oauth.POSTED else "GET"
@@ -352,7 +352,7 @@ class LibreChat(Wire):
                 admin.provider_start,
                 summary=f"Administrators with {provider}",
                 query={"code_challenge": {"type": "string"}},
-                answers=doc.answers({302: doc.MOVED, 404: doc.ADMIN_ERROR}, 403, 429),
+                answers=doc.answers({302: doc.MOVED, 303: doc.MOVED, 404: doc.ADMIN_ERROR}, 403, 429),
                 is_harmless=False,
             )
             self.route(

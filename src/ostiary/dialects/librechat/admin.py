@@ -94,7 +94,7 @@ async def provider_start(call: Call) -> Response:
         raise
     except Refusal:
         return redirect(_failure(call, name))
-    return oauth.moved(url, [cookie])
+    return oauth.moved(url, [cookie], oauth.start_status(call, name))
 
 
 async def provider_return(call: Call) -> Response:

@@ -52,7 +52,7 @@ async def start(call: Call) -> Response:
         raise
     except Refusal:
         return redirect(failure_url(call))
-    return moved(url, [cookie])
+    return moved(url, [cookie], start_status(call, name))
 
 
 async def callback(call: Call) -> Response:
@@ -157,9 +157,14 @@ def provider_of(call: Call, name: str) -> RedirectProvider:
     return provider
 
 
-def moved(location: str, headers: list[Header]) -> Response:
+def start_status(call: Call, name: str) -> int:
+    """OpenID's library in the original sends the browser off with 303, the others with 302 (8.1)."""
+    return 303 if name == "openid" or name in call.settings.openid_others else 302
+
+
+def moved(location: str, headers: list[Header], status: int = 302) -> Response:
     """A redirect with cookies; the location comes from settings and the provider's metadata, never from the request."""
-    return raw_response(b"", None, 302, [(b"location", location.encode("latin-1", "replace")), *headers])
+    return raw_response(b"", None, status, [(b"location", location.encode("latin-1", "replace")), *headers])
 
 
 def flow_cookie(call: Call, value: str, path: str, *, is_posted: bool) -> Header:
