@@ -5,7 +5,8 @@ from __future__ import annotations
 from lxml import etree
 
 from ostiary.federation.flows import Flow
-from ostiary.federation.saml import UNSOLICITED, SamlProvider
+from ostiary.federation.flows import UNSOLICITED
+from ostiary.federation.saml import SamlProvider
 from ostiary.identity.federated import Assertion
 from ostiary.identity.refusals import FederationRefused
 from ostiary.settings import Settings

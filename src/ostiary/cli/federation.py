@@ -13,7 +13,6 @@ from ostiary.cli.output import Answer, TroubleError, facts, moment, spoken, tabl
 from ostiary.federation.ldap import LdapDirectory
 from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.providers import RedirectProvider, callback_url
-from ostiary.federation.saml import SamlProvider
 from ostiary.identity import arrivals
 from ostiary.identity.arrivals import MOST_REFUSALS, Seen
 
@@ -53,7 +52,7 @@ async def _provider(desk: Desk, name: str) -> tuple[dict[str, Any], str, str]:
     if isinstance(provider, OpenIDProvider) and not trouble:
         document = await provider.metadata()
         found |= {"issuer": document.issuer, "signs with": ", ".join(document.algorithms)}
-    if isinstance(provider, SamlProvider):
+    if name == "saml":
         found["our metadata"] = f"{desk.settings.server.public_server_url}/oauth/saml/metadata"
     return found, trouble, answers(provider)
 

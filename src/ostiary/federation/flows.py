@@ -15,6 +15,8 @@ from ostiary.identity.links import LinkStyle
 from ostiary.identity.refusals import FederationRefused
 
 PURPOSE = "flow"
+UNSOLICITED = "unsolicited"
+"""In a flow's memory: it began at the identity provider, so there is no request to answer."""
 LIFE = timedelta(minutes=10)
 _STYLE = LinkStyle(PURPOSE, LIFE, lambda: secrets.token_urlsafe(32), lambda *_: "")
 

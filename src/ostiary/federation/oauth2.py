@@ -20,6 +20,8 @@ MOST_CODE = 4096
 class OAuth2Provider:
     """GitHub, Discord, Facebook and their like."""
 
+    allows_unsolicited = False
+
     def __init__(
         self, preset: OAuth2Preset, client_id: str, client_secret: str, transport: Transport, *, may_create: bool
     ) -> None:

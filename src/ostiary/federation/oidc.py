@@ -66,6 +66,8 @@ class Registration:
 class OpenIDProvider:
     """One provider. `settings` are an OPENID_… group's, or the defaults for a preset."""
 
+    allows_unsolicited = False
+
     def __init__(
         self,
         preset: OpenIDPreset,

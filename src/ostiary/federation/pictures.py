@@ -10,14 +10,19 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
-
-import httpx
 
 from ostiary.federation.transport import certificates
 from ostiary.identity.pictures import Picture
 from ostiary.identity.refusals import FederationRefused
+from ostiary.parts import Part
 from ostiary.settings.providers import Federation, is_safe_url
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = Part("httpx")
 
 SECONDS = 2
 MOST_BYTES = 512 * 1024

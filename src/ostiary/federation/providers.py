@@ -13,16 +13,16 @@ from ostiary.federation.flows import Flow
 from ostiary.federation.oauth2 import OAuth2Provider
 from ostiary.federation.oidc import OpenIDProvider, Registration
 from ostiary.federation.pictures import Pictures
-from ostiary.federation.saml import SamlProvider
 from ostiary.federation.transport import Transport
 from ostiary.identity.federated import Assertion, Directory
 from ostiary.parts import Part
 from ostiary.settings import Discord, Facebook, GitHub, OpenID, Settings
 
 if TYPE_CHECKING:
-    from ostiary.federation import ldap
+    from ostiary.federation import ldap, saml
 else:
     ldap = Part("ostiary.federation.ldap")
+    saml = Part("ostiary.federation.saml")
 
 
 class RedirectProvider(Protocol):
@@ -33,6 +33,8 @@ class RedirectProvider(Protocol):
     label: str
     may_create: bool
     """Whether someone unknown gets an account."""
+    allows_unsolicited: bool
+    """Whether an answer may come without a flow, from a browser that the provider sent here by itself."""
 
     async def start(self, flow: Flow) -> str:
         """Where to send the browser. Raises FederationRefused when the provider cannot be asked now."""
@@ -81,15 +83,14 @@ def build_federation(settings: Settings, clock: Callable[[], int]) -> Federation
         for provider in (*_oauth2(settings), *_openid(settings, clock)):
             federation.redirect[provider.name] = provider
         if settings.saml.is_configured:
-            federation.redirect["saml"] = SamlProvider(settings, clock)
+            federation.redirect["saml"] = saml.SamlProvider(settings, clock)
     return federation
 
 
 def breached_passwords(settings: Settings) -> BreachedPasswords | None:
     """Who knows the passwords of breaches, if the settings name one."""
     shared, url = settings.federation, settings.passwords.breaches_url
-    line = Transport(PATIENCE, proxy=shared.proxy, authorities=shared.authorities)
-    return BreachedPasswords(url, line) if url else None
+    return BreachedPasswords(url, Transport(PATIENCE, proxy=shared.proxy, authorities=shared.authorities)) if url else None
 
 
 def callback_url(settings: Settings, name: str) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 from lxml import etree
 
 from ostiary.federation import saml_xml
-from ostiary.federation.flows import Flow
+from ostiary.federation.flows import UNSOLICITED, Flow
 from ostiary.federation.pictures import Pictures
 from ostiary.federation.saml_rules import Expected, Subject, check_assertion, check_response
 from ostiary.federation.saml_xml import METADATA, PROTOCOL, SAML, SamlError
@@ -27,8 +27,6 @@ NAME = "saml"
 POST_BINDING = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 EMAIL_FORMAT = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
 ADMIN_CALLBACK_PATH = "/api/admin/oauth/saml/callback"
-UNSOLICITED = "unsolicited"
-"""In a flow's memory: it began at the identity provider, so there is no request to answer."""
 MAIL_NAMES = ("email", "mail", "urn:oid:0.9.2342.19200300.100.1.3")
 LONGEST_ADDRESS = 2048
 MAX_BASE64 = saml_xml.MAX_BYTES * 3 // 2

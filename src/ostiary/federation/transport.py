@@ -9,14 +9,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from ostiary.identity.refusals import FederationRefused
+from ostiary.parts import Part
 from ostiary.settings.providers import is_safe_url
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = Part("httpx")
 
 MOST_BYTES = 1024 * 1024
 CONNECT_SECONDS = 3
@@ -43,6 +48,9 @@ class Transport:
         self._allow_http = allow_http
         self._agent = agent or "Ostiary"
         self._client: httpx.AsyncClient | None = None
+        # Here, so that the library is loaded with what needs it, and not on the way of the first request.
+        self._timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
+        self._limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=4)
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[None]:
@@ -112,8 +120,8 @@ class Transport:
                 proxy=self._proxy,
                 trust_env=False,
                 follow_redirects=False,
-                timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
-                limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=4),
+                timeout=self._timeout,
+                limits=self._limits,
             )
         return self._client
 

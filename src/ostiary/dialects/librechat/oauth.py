@@ -14,9 +14,8 @@ from ostiary.crypto.tokens import random_hex
 from ostiary.dialects.librechat import pictures, reuse, tokens
 from ostiary.dialects.librechat.auth import ticket
 from ostiary.federation import flows
-from ostiary.federation.flows import Flow, new_flow
+from ostiary.federation.flows import UNSOLICITED, Flow, new_flow
 from ostiary.federation.providers import RedirectProvider, callback_url
-from ostiary.federation.saml import UNSOLICITED, SamlProvider
 from ostiary.http import cookies
 from ostiary.http.calls import Call, Header, MalformedBodyError, raw_response, redirect
 from ostiary.identity import arrivals, asks, audit, bans, devices, federated, provider_sessions, sessions, throttle
@@ -190,7 +189,7 @@ async def _flow(call: Call, ctx: Context, provider: RedirectProvider, parameters
     try:
         flow = await flows.spend(ctx, call.cookie(FLOW_COOKIE), provider.name, state)
     except FederationRefused:
-        if is_admin or not (isinstance(provider, SamlProvider) and provider.allows_unsolicited):
+        if is_admin or not provider.allows_unsolicited:
             raise
         # Begun there; a cookie may be left of a flow that was given up here. An answer to a request is still refused so.
         flow = new_flow(provider.name, "")
