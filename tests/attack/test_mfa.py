@@ -33,6 +33,8 @@ OPEN_PATHS = frozenset(
         "/api/user/verifyNewEmail",
         "/api/admin/login/local",
         "/api/cipher/icon",
+        # For a picture's address, as browsers ask for one: without a bearer. Nobody can guess it.
+        "/api/user/pictures/{name}",
     }
 )
 """Under the paths above, and for everybody."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from lxml import etree
 
-from ostiary.federation.flows import Flow
-from ostiary.federation.flows import UNSOLICITED
+from ostiary.federation.flows import UNSOLICITED, Flow
 from ostiary.federation.saml import SamlProvider
 from ostiary.identity.federated import Assertion
 from ostiary.identity.refusals import FederationRefused

@@ -284,6 +284,8 @@ def _send(place: Served, requests: int, seed: int, report: Report, lock: threadi
             report.slowest = max(report.slowest, time.monotonic() - started)
             if status >= 500 or INSIDES.search(answer):
                 report.faults.append(f"{status} {said} -> {answer[:200]!r}")
+    if connection is not None:
+        connection.close()
 
 
 def _exchange(

@@ -182,8 +182,8 @@ async def seen(page: Page) -> None:
 async def test_neither_password_nor_key_leaves_the_browser(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
     port, email = free_port(), fresh()
     async with Relay(port) as relay, somebody(browser, locale="en-GB") as context:
-        url, traffic, noted = f"http://127.0.0.1:{relay.port}", Traffic(relay), []
-        context.on("request", lambda request: noted.append(traffic.note(request)))
+        url, traffic, noted = f"http://127.0.0.1:{relay.port}", Traffic(relay), list[asyncio.Future[None]]()
+        context.on("request", lambda request: noted.append(asyncio.ensure_future(traffic.note(request))))
         page = await context.new_page()
         with served(tmp_path_factory.mktemp("relayed"), {"DOMAIN_CLIENT": url, "DOMAIN_SERVER": url}, port=port):
             await sign_up(page, url, email, FIRST, "a pangram")
@@ -195,6 +195,8 @@ async def test_neither_password_nor_key_leaves_the_browser(browser: Browser, tmp
             await sign_in(page, url, email, SECOND)
             await page.wait_for_url("**/account")
             await asyncio.gather(*noted)
+    # What was asked for behind the last look.
+    await asyncio.gather(*noted, return_exceptions=True)
 
     left: dict[str, list[str]] = {}
     for name, password in {"first": FIRST, "second": SECOND, "mistyped": "Gänse & Füße, mistyped"}.items():
@@ -213,13 +215,14 @@ async def test_a_password_that_does_leave_is_found(browser: Browser, place: Serv
     email = fresh()
     register_password(place.url, email, FIRST)
     async with Relay(int(place.url.rpartition(":")[2])) as relay, somebody(browser) as context:
-        traffic, noted = Traffic(relay), []
-        context.on("request", lambda request: noted.append(traffic.note(request)))
+        traffic, noted = Traffic(relay), list[asyncio.Future[None]]()
+        context.on("request", lambda request: noted.append(asyncio.ensure_future(traffic.note(request))))
         page = await context.new_page()
 
         await sign_in(page, place.url, email, FIRST)
         await page.wait_for_url("**/account")
         await asyncio.gather(*noted)
+    await asyncio.gather(*noted, return_exceptions=True)
 
     assert "form" in traffic.holds(FIRST.encode())
 

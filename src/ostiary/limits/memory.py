@@ -30,7 +30,7 @@ class MemoryLimits:
     async def take(self, rule: Rule, key: str, now: int) -> Taken:
         table, tag = self._table, self._tag(rule, key)
         slot = table.find(tag)
-        used, since = left(rule, table.used[slot], table.since[slot], now) if slot >= 0 else (0.0, now)
+        used, since = self._left(rule, slot, now) if slot >= 0 else (0.0, now)
         taken = judged(rule, used + 1, now - since, now)
         if taken.is_allowed:
             if slot >= 0:
@@ -71,7 +71,13 @@ class MemoryLimits:
         slot = table.find(tag)
         if slot < 0:
             return _Found(rule, tag, slot, 0.0, now)
-        return _Found(rule, tag, slot, *left(rule, table.used[slot], table.since[slot], now))
+        return _Found(rule, tag, slot, *self._left(rule, slot, now))
+
+    def _left(self, rule: Rule, slot: int, now: int) -> tuple[float, int]:
+        table = self._table
+        # Kept even when this try is refused: else a clock that went back would hold the door shut until it has caught up.
+        table.since[slot] = min(table.since[slot], now)
+        return left(rule, table.used[slot], table.since[slot], now)
 
     def _keep(self, found: _Found, change: int) -> None:
         table, slot = self._table, found.slot

@@ -32,7 +32,9 @@ for i, key in ipairs(KEYS) do
   if kept[1] then
     used, since = tonumber(kept[1]), tonumber(kept[2])
     local elapsed = now - since
-    if elapsed < 0 then since = now
+    if elapsed < 0 then
+      since = now
+      redis.call('HSET', key, 'since', string.format('%d', now))
     elseif kind == 'window' then
       if elapsed >= period then used, since = 0, now end
     else
