@@ -76,7 +76,8 @@ async def reset(ctx: Context, account_id: str, token: str, password: str) -> Non
     config = await passwords.hashed(ctx, password)
     # Counters may be in Redis: they are asked before the first write.
     await throttle.unlock(ctx, account.email)
-    if await links.spend(ctx, PURPOSE, token, account.id) is None:
+    # The account before its link: whoever deletes the account takes them in this order, and two orders would meet head-on.
+    if await accounts.held(ctx, account.id) is None or await links.spend(ctx, PURPOSE, token, account.id) is None:
         raise LinkRefused
     await set_password(ctx, account, config)
     await audit.record(ctx, audit.Event.RESET_DONE, account.id)

@@ -126,10 +126,14 @@ _open = Statement(
     insert(_sessions).from_select(
         list(_sessions.c.keys()),
         select(*(bindparam(column.name, type_=column.type) for column in _sessions.c)).where(
-            exists().where(
+            # Held until the session stands: else an account that goes meanwhile is a broken reference, not a refusal.
+            select(_accounts.c.id)
+            .where(
                 _accounts.c.id == bindparam("account_id", type_=Text),
                 _accounts.c.epoch == bindparam("epoch", type_=BigInteger),
-            ),
+            )
+            .with_for_update(read=True, key_share=True)
+            .exists(),
         ),
     ),
 )
