@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+OWN_PORTS = range(20_000, 32_000)
 START_SECONDS = 60
 DEFAULTS = {"BCRYPT_COST": "4", "RATE_LIMITS": "off", "OSTIARY_LOG_FORMAT": "json"}
 
@@ -69,10 +72,15 @@ def served(
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on now.
+
+    Below those that the system gives to outgoing connections: one that was stopped and starts again finds it still free.
+    """
+    for port in random.sample(OWN_PORTS, len(OWN_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def _wait_until_healthy(place: Served, process: subprocess.Popen[bytes]) -> None:
