@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b32encode
+from collections.abc import Awaitable, Callable
 
 import segno
 from starlette.responses import Response
@@ -10,7 +11,9 @@ from starlette.responses import Response
 from ostiary.crypto import otp
 from ostiary.http.calls import Call
 from ostiary.identity import step_up, totp
+from ostiary.identity.context import Context
 from ostiary.identity.refusals import CodeMissing, CodeRefused, FactorAbsent, Throttled
+from ostiary.identity.sessions import Principal
 from ostiary.web import codes, forms, problems, visitors
 from ostiary.web.rendering import page, see
 
@@ -61,18 +64,13 @@ async def codes_form(call: Call) -> Response:
 
 async def new_codes(call: Call) -> Response:
     """Fresh backup codes in place of all, shown this once."""
-    typed = forms.posted(call)
-    try:
-        async with call.begin() as ctx:
-            who = await visitors.owner(call, ctx)
-            if not who.account.has_factor:
-                return see(visitors.HOME)
-            await step_up.require_code(ctx, who, codes.proof_in(typed))
-            shown = codes.fresh(who.account)
-            await step_up.replace_backup_codes(ctx, who, shown)
-    except (CodeRefused, CodeMissing):
-        return _code_page(call, "codes", 422, problem="factor.refused")
-    return page(call, "account_codes.html", codes=shown, is_new=False)
+
+    async def renew(ctx: Context, who: Principal) -> Response:
+        shown = codes.fresh(who.account)
+        await step_up.replace_backup_codes(ctx, who, shown)
+        return page(call, "account_codes.html", codes=shown, is_new=False)
+
+    return await _by_code(call, "codes", renew)
 
 
 async def replace_form(call: Call) -> Response:
@@ -87,6 +85,16 @@ async def off_form(call: Call) -> Response:
 
 async def switch_off(call: Call) -> Response:
     """Every enrolment and every backup code goes; other sessions end."""
+
+    async def remove(ctx: Context, who: Principal) -> Response:
+        await step_up.switch_off(ctx, who)
+        return see("/account?notice=factor_off")
+
+    return await _by_code(call, "off", remove)
+
+
+async def _by_code(call: Call, what: str, deed: Callable[[Context, Principal], Awaitable[Response]]) -> Response:
+    """Do it for an owner whose form has a right code of the factor that is on."""
     typed = forms.posted(call)
     try:
         async with call.begin() as ctx:
@@ -94,10 +102,9 @@ async def switch_off(call: Call) -> Response:
             if not who.account.has_factor:
                 return see(visitors.HOME)
             await step_up.require_code(ctx, who, codes.proof_in(typed))
-            await step_up.switch_off(ctx, who)
+            return await deed(ctx, who)
     except (CodeRefused, CodeMissing):
-        return _code_page(call, "off", 422, problem="factor.refused")
-    return see("/account?notice=factor_off")
+        return _code_page(call, what, 422, problem="factor.refused")
 
 
 async def _asked(call: Call, what: str) -> Response:
