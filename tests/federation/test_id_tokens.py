@@ -34,7 +34,7 @@ async def op() -> AsyncIterator[Provider]:
 
 @pytest.fixture
 async def house(make_house: MakeHouse, op: Provider) -> House:
-    opened = await make_house(**op.settings, OSTIARY_FEDERATION_TIMEOUT="1")
+    opened = await make_house(**op.settings)
     op.clock = opened.clock
     return opened
 
