@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,7 @@ _SECONDS = {"type": "integer"}
 _FLAG = {"type": "boolean"}
 
 
+@cache
 def body_of(shape: type[msgspec.Struct]) -> dict[str, Any]:
     """The JSON Schema of a body, whole."""
     (schema,), parts = msgspec.json.schema_components([shape], ref_template="{name}")
