@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
+import msgspec
 import pytest
 from sqlalchemy import select
 
-from ostiary.identity import accounts, bans, sessions
+from ostiary.identity import accounts, bans, credentials, federated, sessions
 from ostiary.identity.provider_sessions import ProviderSession
+from ostiary.identity.refusals import LastWayIn
+from ostiary.identity.sessions import Principal
 from ostiary.storage.statements import Query
 from ostiary.storage.tables import provider_sessions
 from tests.conftest import MakeHouse
@@ -371,6 +375,30 @@ async def test_the_last_way_in_stays(house: House, op: Provider) -> None:
 
     assert (await owner.delete(f"/api/user/identities/{found[0]['id']}")).status_code == 409
     assert (await owner.delete("/api/user/identities/unknown")).status_code == 404
+
+
+async def test_of_two_ways_in_that_are_taken_away_at_once_one_stays(house: House, op: Provider) -> None:
+    await walk(house, op)
+    async with house.begin() as ctx:
+        account = await accounts.by_id(ctx, (await me(house.client))["id"])
+        assert account is not None
+        owner = Principal((await sessions.of_account(ctx, account.id))[0], account)
+
+    async def take_away(identity: str) -> bool:
+        with contextlib.suppress(LastWayIn):
+            async with house.begin() as ctx:
+                return await federated.unlink(ctx, owner, identity)
+        return False
+
+    for subject in range(5):
+        async with house.begin() as ctx:
+            config = msgspec.json.encode(federated.Config("work", "https://work.example", f"{subject}")).decode()
+            await credentials.add(ctx, account.id, credentials.FEDERATED, config, f"https://work.example|{subject}")
+            both = [row.id for row in await federated.linked(ctx, account.id)]
+
+        taken = await asyncio.gather(*map(take_away, both))
+
+        assert sorted(taken) == [False, True]
 
 
 async def test_the_providers_tokens_are_sealed_and_gone_with_the_session(make_house: MakeHouse, op: Provider) -> None:

@@ -147,6 +147,8 @@ async def unlink(ctx: Context, who: Principal, credential_id: str) -> bool:
 
     Raises LastWayIn when nothing else would let the owner in.
     """
+    # Held: of two that are taken away at one moment the second must see that it is the last.
+    await accounts.held(ctx, who.account.id)
     found = {identity.id: identity for identity in await linked(ctx, who.account.id)}.get(credential_id)
     if found is None:
         return False
