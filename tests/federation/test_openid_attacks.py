@@ -207,6 +207,9 @@ async def test_oau_17_a_callback_works_once_and_the_session_it_made_stays(house:
     assert is_in(await house.client.get(url))
 
     assert not is_in(await house.client_at("127.0.0.1").get(url, headers=cookie))
+    # Refused here, before the provider is asked for anything.
+    assert (await reasons(house))[0] == "no_flow"
+    assert op.count("/token") == 1
     assert (await me(house.client))["email"] == "ada@example.org"
 
 
