@@ -13,6 +13,7 @@ from playwright.async_api import Page
 
 from ostiary.crypto import otp
 from tests.served import Served, free_port, served
+from tests.services.browser import turned
 from tests.services.openid import OpenIDServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -145,7 +146,8 @@ async def test_the_page_asks_for_that_factor_and_signing_out_there_is_offered(pa
     await page.click("main form button")
     await page.wait_for_url(f"{place.url}/account")
 
-    await page.click("header button")
+    async with turned(page):
+        await page.click("header button")
 
     assert await page.title() == "You are signed out · Ostiary"
     await page.click("main .button")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
 from urllib.parse import quote, quote_plus, unquote_to_bytes
 from uuid import uuid4
 
@@ -21,17 +20,19 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from playwright.async_api import Browser, BrowserContext, Page, Request
 
-from ostiary.crypto import otp
-from tests.dialects.librepass.owner import SECRET, public_hex, shared_hex
-from tests.served import Served, free_port, served
+from tests.dialects.librepass.owner import DEFAULTS, public_hex, shared_hex
+from tests.house import text_of
+from tests.served import free_port
 from tests.services.browser import barriers, somebody
 from tests.services.relay import Relay
+from tests.web.tab import BUTTON, MAIL_SECONDS, PHONE, App, Place, come, fill, fits, follow, heading, open_place, seen, send
 from tests.web.visitor import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-FIRST, SECOND = "Gänse & Füße 100%=5+5", "Zwölf <Boxkämpfer> jagen 'Viktor'"
-PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+FIRST, SECOND, MISTYPED = "Gänse & Füße 100%=5+5", "Zwölf <Boxkämpfer> jagen 'Viktor'", "Gänse & Füße, mistyped"
+CHEAPEST = {"parallelism": 1, "memory": 20480, "iterations": 1}
+"""How keys are made for who signs up by the wire here: the least that a browser agrees to, where the cost is not the point."""
 
 
 @dataclass
@@ -81,9 +82,10 @@ def spellings(secret: bytes) -> Iterator[tuple[str, bytes]]:
                 yield f"{name} in Base64, {shift}", encode(bytes(shift) + form)[4 if shift else 0 : -4]
 
 
-def private_key(email: str, password: str) -> bytes:
+def private_key(email: str, password: str, parameters: dict[str, int] = DEFAULTS) -> bytes:
     """What every client derives (librepass-wire 5.1)."""
-    return hash_secret_raw(password.encode(), email.encode(), 4, 65536, 3, 32, Type.ID)
+    passes, memory, lanes = (parameters[name] for name in ("iterations", "memory", "parallelism"))
+    return hash_secret_raw(password.encode(), email.encode(), passes, memory, lanes, 32, Type.ID)
 
 
 def vault_key(key: bytes) -> bytes:
@@ -96,209 +98,208 @@ def vault_key(key: bytes) -> bytes:
 class Wire:
     """The same account through LibrePass's own wire."""
 
-    url: str
+    place: Place
     email: str
     token: str = ""
     id: str = ""
+    parameters: dict[str, int] = field(default_factory=lambda: CHEAPEST)
 
     def call(self, method: str, path: str, body: object = None) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        return httpx.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=30)
+        # Not by the relay: that one lives in this thread, which waits here.
+        return httpx.request(method, f"{self.place.served.url}{path}", json=body, headers=headers, timeout=60)
 
-    def proof(self, password: str) -> tuple[X25519PrivateKey, str]:
-        key = X25519PrivateKey.from_private_bytes(private_key(self.email, password))
+    def key(self, password: str) -> X25519PrivateKey:
+        return X25519PrivateKey.from_private_bytes(private_key(self.email, password, self.parameters))
+
+    def proof(self, password: str) -> str:
         there = self.call("GET", f"/api/auth/preLogin?email={quote(self.email)}").json()["serverPublicKey"]
-        return key, shared_hex(key, there)
+        return shared_hex(self.key(password), there)
 
-    def register(self, password: str) -> None:
-        key, shared = self.proof(password)
-        parameters = {"parallelism": 3, "memory": 65536, "iterations": 4}
-        body = {"email": self.email, "publicKey": public_hex(key), "sharedKey": shared, **parameters}
-        assert self.call("POST", "/api/auth/register", body).status_code == 201
+    async def register(self, password: str) -> None:
+        """And open the link in the mail, as its reader does."""
+        body = {"email": self.email, "publicKey": public_hex(self.key(password)), "sharedKey": self.proof(password)}
+        assert self.call("POST", "/api/auth/register", {**body, **self.parameters}).status_code == 201
+        link = httpx.URL(await self.place.link(self.email, "Activate"))
+        assert self.call("GET", link.raw_path.decode()).status_code == 302
 
     def login(self, password: str) -> httpx.Response:
-        answer = self.call("POST", "/api/auth/oauth?grantType=login", {"email": self.email, "sharedKey": self.proof(password)[1]})
+        answer = self.call("POST", "/api/auth/oauth?grantType=login", {"email": self.email, "sharedKey": self.proof(password)})
         if answer.status_code == 200:
             self.token, self.id = answer.json()["apiKey"], answer.json()["userId"]
         return answer
+
+    def keep(self, data: str) -> None:
+        """An entry of the vault."""
+        row = {"id": str(uuid4()), "owner": self.id, "type": 0, "protectedData": data, "favorite": False, "rePrompt": False}
+        assert self.call("PUT", "/api/cipher", row).status_code == 201
+
+    def kept(self) -> str:
+        """What the one entry holds now."""
+        return str(self.call("GET", "/api/cipher").json()[0]["protectedData"])
 
 
 def fresh() -> str:
     return f"grace.{uuid4().hex[:8]}@example.org"
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def relay() -> AsyncIterator[Relay]:
+    """What browsers come by: it keeps every byte that they send."""
+    async with Relay(free_port()) as started:
+        yield started
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server as it comes, with the local mailbox."""
-    with served(tmp_path_factory.mktemp("journeys")) as running:
-        yield running
+def place(relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A server behind the relay, whose mail goes to a mail server."""
+    url = f"http://127.0.0.1:{relay.port}"
+    with open_place(tmp_path_factory.mktemp("keys"), url=url, port=relay.target) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def somebodys(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """Somebody's browser."""
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A tab of somebody's browser."""
     async with somebody(browser, locale="en-GB") as context:
-        yield context
+        yield await context.new_page()
 
 
-def register_password(url: str, email: str, password: str) -> None:
-    """A password account."""
-    fields = {"name": "Ada Lovelace", "email": email, "password": password, "confirm_password": password}
-    assert httpx.post(f"{url}/api/auth/register", json=fields, timeout=30).status_code == 200
-
-
-async def fill(page: Page, **fields: str) -> None:
-    """Type into the fields with these ids (`_` for `-`), and send the form."""
-    for name, value in fields.items():
-        await page.fill(f"#{name.replace('_', '-')}", value)
-    await page.click("button.primary")
-
-
-async def sign_up(page: Page, url: str, email: str, password: str, hint: str = "") -> None:
-    await page.goto(f"{url}/register/key")
-    await fill(page, email=email, new_password=password, new_password_again=password, hint=hint)
-    await page.wait_for_url("**/login?notice=registered")
-
-
-async def sign_in(page: Page, url: str, email: str, password: str) -> None:
-    await page.goto(f"{url}/login")
-    await fill(page, email=email)
-    await page.wait_for_url("**/login/password")
-    await fill(page, password=password)
-
-
-async def change(page: Page, url: str, old: str, new: str) -> None:
-    await page.goto(f"{url}/account/key")
-    await fill(page, password=old, new_password=new, new_password_again=new)
-    await page.wait_for_url("**/login?notice=password_changed")
-
-
-async def seen(page: Page) -> None:
-    """Nothing on this page keeps anybody out, and it fits the screen."""
-    assert not await barriers(page)
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-async def test_neither_password_nor_key_leaves_the_browser(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
-    port, email = free_port(), fresh()
-    async with Relay(port) as relay, somebody(browser, locale="en-GB") as context:
-        url, traffic, noted = f"http://127.0.0.1:{relay.port}", Traffic(relay), list[asyncio.Future[None]]()
-        context.on("request", lambda request: noted.append(asyncio.ensure_future(traffic.note(request))))
-        page = await context.new_page()
-        with served(tmp_path_factory.mktemp("relayed"), {"DOMAIN_CLIENT": url, "DOMAIN_SERVER": url}, port=port):
-            await sign_up(page, url, email, FIRST, "a pangram")
-            await sign_in(page, url, email, "Gänse & Füße, mistyped")
-            await page.wait_for_selector("[role=alert]")
-            await fill(page, password=FIRST)
-            await page.wait_for_url("**/account")
-            await change(page, url, FIRST, SECOND)
-            await sign_in(page, url, email, SECOND)
-            await page.wait_for_url("**/account")
-            await asyncio.gather(*noted)
-    # What was asked for behind the last look.
+@asynccontextmanager
+async def watched(context: BrowserContext, relay: Relay) -> AsyncIterator[Traffic]:
+    """Everything that leaves this browser, until the end of the block."""
+    relay.sent = b""
+    traffic, noted = Traffic(relay), list[asyncio.Future[None]]()
+    context.on("request", lambda request: noted.append(asyncio.ensure_future(traffic.note(request))))
+    yield traffic
     await asyncio.gather(*noted, return_exceptions=True)
 
+
+async def change(page: Page, place: Place, old: str, new: str) -> None:
+    await page.goto(f"{place.url}/account/key")
+    await send(page, password=old, new_password=new, new_password_again=new)
+    assert page.url.endswith("/login?notice=password_changed")
+
+
+async def test_a_key_accounts_life_in_which_neither_password_nor_key_leaves_the_browser(
+    page: Page, place: Place, relay: Relay
+) -> None:
+    email = fresh()
+    async with watched(page.context, relay) as traffic:
+        await sign_up_with_hint(page, place, email)
+        await read_the_hint(page, place, email)
+        await come(page, place.url, email, MISTYPED)
+        assert await page.is_visible("[role=alert]")
+        await send(page, password=FIRST)
+        assert page.url.endswith("/account")
+        app, codes = await set_up(page)
+        await change(page, place, FIRST, SECOND)
+        await come(page, place.url, email, SECOND)
+        assert page.url.endswith("/login/2fa")
+        await send(page, code=app.code())
+        assert page.url.endswith("/account")
+        await page.context.clear_cookies()
+        await come(page, place.url, email, SECOND)
+        await follow(page, "Use a backup code")
+        await send(page, code=codes[0])
+        assert page.url.endswith("/account")
+
     left: dict[str, list[str]] = {}
-    for name, password in {"first": FIRST, "second": SECOND, "mistyped": "Gänse & Füße, mistyped"}.items():
+    for name, password in {"first": FIRST, "second": SECOND, "mistyped": MISTYPED}.items():
         key = private_key(email, password)
         secrets = {"password": password.encode(), "private key": key, "vault key": vault_key(key)}
         left |= {f"{name} {what}": traffic.holds(secret) for what, secret in secrets.items()}
     assert not any(left.values()), left
-    assert all(each.startswith(f"{url}/") for each in traffic.urls)
+    assert all(each.startswith(f"{place.url}/") for each in traffic.urls)
     # What did leave is found: the address, and the key that was registered.
     public = X25519PrivateKey.from_private_bytes(private_key(email, FIRST)).public_key().public_bytes_raw()
     assert "plain" in traffic.holds(email.encode())
     assert "plain in hex" in traffic.holds(public)
 
 
-async def test_a_password_that_does_leave_is_found(browser: Browser, place: Served) -> None:
-    email = fresh()
-    register_password(place.url, email, FIRST)
-    async with Relay(int(place.url.rpartition(":")[2])) as relay, somebody(browser) as context:
-        traffic, noted = Traffic(relay), list[asyncio.Future[None]]()
-        context.on("request", lambda request: noted.append(asyncio.ensure_future(traffic.note(request))))
-        page = await context.new_page()
+async def sign_up_with_hint(page: Page, place: Place, email: str) -> None:
+    """From the form over the mail to the sign-in page."""
+    await page.goto(f"{place.url}/register/key")
+    await seen(page, "A password that stays with you", "desk-key-register")
+    await send(page, email=email, new_password=FIRST, new_password_again=FIRST, hint="a pangram")
+    await seen(page, "Check your mail")
+    await page.goto(await place.link(email, "Activate"))
+    await seen(page, "Confirm your address")
+    await send(page)
+    assert page.url.endswith("/login?notice=verified")
 
-        await sign_in(page, place.url, email, FIRST)
-        await page.wait_for_url("**/account")
-        await asyncio.gather(*noted)
-    await asyncio.gather(*noted, return_exceptions=True)
+
+async def read_the_hint(page: Page, place: Place, email: str) -> None:
+    """By the page where it is asked for."""
+    await page.goto(f"{place.url}/login/key")
+    await follow(page, "Forgot your password?")
+    await seen(page, "Password hint")
+    await send(page, email=email)
+    await seen(page, "Check your mail")
+    assert "a pangram" in text_of(await place.mail.wait_for(email, "hint", MAIL_SECONDS))
+
+
+async def set_up(page: Page) -> tuple[App, list[str]]:
+    """Switch the second factor on from the account page: the app, and the codes."""
+    await follow(page, "Set up two-step sign-in")
+    app = App(await page.inner_text("code"))
+    await send(page, code=app.code())
+    return app, [await item.inner_text() for item in await page.query_selector_all(".codes li")]
+
+
+async def test_a_password_that_does_leave_is_found(page: Page, place: Place, relay: Relay) -> None:
+    email = fresh()
+    await place.register(email, FIRST)
+    async with watched(page.context, relay) as traffic:
+        await come(page, place.url, email, FIRST)
+        assert page.url.endswith("/account")
 
     assert "form" in traffic.holds(FIRST.encode())
 
 
-async def test_a_vault_is_read_with_the_new_password_after_it_was_changed_in_the_browser(
-    somebodys: BrowserContext, place: Served
-) -> None:
-    wire, page = Wire(place.url, fresh()), await somebodys.new_page()
-    wire.register(FIRST)
+async def test_a_vault_is_read_with_the_new_password_after_it_was_changed_in_the_browser(page: Page, place: Place) -> None:
+    wire = Wire(place, fresh())
+    await wire.register(FIRST)
     wire.login(FIRST)
     nonce, contents = b"twelve bytes", b"ein Geheimnis"
-    sealed = nonce + AESGCM(vault_key(private_key(wire.email, FIRST))).encrypt(nonce, contents, None)
-    row = {"id": str(uuid4()), "owner": wire.id, "type": 0, "protectedData": sealed.hex(), "favorite": False, "rePrompt": False}
-    assert wire.call("PUT", "/api/cipher", row).status_code == 201
+    sealing = AESGCM(vault_key(private_key(wire.email, FIRST, CHEAPEST)))
+    wire.keep((nonce + sealing.encrypt(nonce, contents, None)).hex())
 
-    await sign_in(page, place.url, wire.email, FIRST)
-    await page.wait_for_url("**/account")
-    await change(page, place.url, FIRST, SECOND)
+    await come(page, place.url, wire.email, FIRST)
+    await change(page, place, FIRST, SECOND)
 
     assert wire.call("GET", "/api/cipher").status_code == 401
     assert wire.login(FIRST).status_code == 400
+    wire.parameters = DEFAULTS
     wire.login(SECOND)
-    stored = bytes.fromhex(wire.call("GET", "/api/cipher").json()[0]["protectedData"])
+    stored = bytes.fromhex(wire.kept())
     assert AESGCM(vault_key(private_key(wire.email, SECOND))).decrypt(stored[:12], stored[12:], None) == contents
 
 
-async def test_a_vault_that_another_password_sealed_is_left_as_it_is(somebodys: BrowserContext, place: Served) -> None:
-    wire, page = Wire(place.url, fresh()), await somebodys.new_page()
-    wire.register(FIRST)
+async def test_a_vault_that_another_password_sealed_is_left_as_it_is(page: Page, place: Place) -> None:
+    wire = Wire(place, fresh())
+    await wire.register(FIRST)
     wire.login(FIRST)
-    row = {"id": str(uuid4()), "owner": wire.id, "type": 0, "protectedData": "00" * 40, "favorite": False, "rePrompt": False}
-    assert wire.call("PUT", "/api/cipher", row).status_code == 201
-    await sign_in(page, place.url, wire.email, FIRST)
-    await page.wait_for_url("**/account")
+    wire.keep("00" * 40)
+    await come(page, place.url, wire.email, FIRST)
 
     await page.goto(f"{place.url}/account/key")
     await fill(page, password=FIRST, new_password=SECOND, new_password_again=SECOND)
+    await page.click(BUTTON)
     await page.wait_for_selector("#key-note.bad")
 
     assert "cannot be opened" in await page.inner_text("#key-note")
-    assert wire.call("GET", "/api/cipher").json()[0]["protectedData"] == "00" * 40
-    await seen(page)
+    assert wire.kept() == "00" * 40
+    await seen(page, "Change your password")
 
 
-async def test_a_code_is_asked_for_behind_a_key(somebodys: BrowserContext, place: Served) -> None:
-    wire, page = Wire(place.url, fresh()), await somebodys.new_page()
-    wire.register(FIRST)
-    wire.login(FIRST)
-    secret, step = otp.decode_secret(SECRET), int(time.time()) // 30
-    assert secret
-    set_up = {"sharedKey": wire.proof(FIRST)[1], "secret": SECRET, "code": otp.code_at(secret, step - 1)}
-    recovery = wire.call("POST", "/api/user/setup/2fa", set_up).json()["recoveryCode"]
+async def test_a_wrong_password_and_an_address_of_nobody_read_alike(page: Page, place: Place) -> None:
+    wire, shown = Wire(place, fresh()), list[str]()
+    await wire.register(FIRST)
 
-    await sign_in(page, place.url, wire.email, FIRST)
-    await page.wait_for_url("**/login/2fa")
-    await fill(page, code=otp.code_at(secret, int(time.time()) // 30 + 1))
-    await page.wait_for_url("**/account")
-    await page.context.clear_cookies()
-    await sign_in(page, place.url, wire.email, FIRST)
-    await page.wait_for_url("**/login/2fa")
-    await page.goto(f"{place.url}/login/2fa?way=backup")
-    await fill(page, code=recovery)
-
-    await page.wait_for_url("**/account")
-
-
-async def test_a_wrong_password_and_an_address_of_nobody_read_alike(somebodys: BrowserContext, place: Served) -> None:
-    page, email = await somebodys.new_page(), fresh()
-    await sign_up(page, place.url, email, FIRST)
-    shown = []
-
-    for who in (email, fresh()):
+    for who in (wire.email, fresh()):
         await page.goto(f"{place.url}/login/key")
-        await fill(page, email=who, password=SECOND)
-        await page.wait_for_selector("[role=alert]")
-        await page.wait_for_selector("button[aria-pressed]")  # what the page's script adds is part of what is read
+        await send(page, email=who, password=SECOND)
         shown.append((await page.inner_text("main")).replace(who, ""))
 
     assert shown[0] == shown[1]
@@ -306,90 +307,88 @@ async def test_a_wrong_password_and_an_address_of_nobody_read_alike(somebodys: B
     assert await page.input_value("#password") == ""
 
 
-@pytest.mark.parametrize(
-    ("fields", "text"),
-    [
-        ({"new_password": FIRST, "new_password_again": SECOND}, "The two passwords are not the same."),
-        (
-            {"new_password": FIRST, "new_password_again": FIRST, "hint": f"it is {FIRST.replace('Gänse', 'GÄNSE')}!"},
-            "The hint contains the password.",
-        ),
-    ],
-)
-async def test_what_cannot_be_right_is_said_before_anything_is_sent(
-    somebodys: BrowserContext, place: Served, fields: dict[str, str], text: str
-) -> None:
-    page = await somebodys.new_page()
+async def test_what_cannot_be_right_is_said_before_anything_is_sent(page: Page, place: Place) -> None:
     await page.goto(f"{place.url}/register/key")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.method))
+    giving_it_away = f"it is {FIRST.replace('Gänse', 'GÄNSE')}!"
 
-    await fill(page, email=fresh(), **fields)
-    await page.wait_for_selector("#key-note.bad")
+    for again, hint, text in (
+        (SECOND, "", "The two passwords are not the same."),
+        (FIRST, giving_it_away, "The hint contains the password."),
+    ):
+        await fill(page, email=fresh(), new_password=FIRST, new_password_again=again, hint=hint)
+        await page.click(BUTTON)
+        await page.wait_for_selector(f"#key-note.bad:has-text('{text}')")
+        await seen(page, "A password that stays with you")
 
-    assert text in await page.inner_text("#key-note")
     assert "POST" not in asked
-    await seen(page)
 
 
 async def test_where_key_accounts_were_used_a_password_is_sent_for_an_unknown_address_only_when_told_to(
-    somebodys: BrowserContext, place: Served
+    page: Page, place: Place
 ) -> None:
-    page, email = await somebodys.new_page(), fresh()
-    register_password(place.url, email, PASSWORD)
-    await sign_up(page, place.url, fresh(), FIRST)
+    wire, email = Wire(place, fresh()), fresh()
+    await wire.register(FIRST)
+    await place.register(email, PASSWORD)
+    await come(page, place.url, wire.email, FIRST)
+    await follow(page, "Sign out")
 
-    await sign_in(page, place.url, email, PASSWORD)
+    await send(page, email=email)
+    await fill(page, password=PASSWORD)
+    await page.click(BUTTON)
 
-    assert page.url.endswith("/login/password")
-    assert await page.is_visible("#agree:invalid")
-    await seen(page)
+    # The browser itself asks for the tick, and keeps the form.
+    await page.wait_for_selector("#agree:focus:invalid")
+    await seen(page, "Sign in")
     await page.check("#agree")
-    await page.click("button.primary")
-    await page.wait_for_url("**/account")
+    await send(page)
+    assert page.url.endswith("/account")
 
 
-async def test_without_scripts_password_accounts_work_and_key_accounts_are_told_why_not(browser: Browser, place: Served) -> None:
-    theirs, keys = fresh(), Wire(place.url, fresh())
-    register_password(place.url, theirs, PASSWORD)
-    keys.register(FIRST)
+async def test_without_scripts_password_accounts_work_and_key_accounts_are_told_why_not(browser: Browser, place: Place) -> None:
+    theirs, keys = fresh(), Wire(place, fresh())
+    await place.register(theirs, PASSWORD)
+    await keys.register(FIRST)
     async with somebody(browser, locale="en-GB", java_script_enabled=False) as context:
         page = await context.new_page()
 
-        await sign_in(page, place.url, theirs, PASSWORD)
-        await page.wait_for_url("**/account")
+        await come(page, place.url, theirs, PASSWORD)
+        assert page.url.endswith("/account")
         await page.context.clear_cookies()
         await page.goto(f"{place.url}/login")
-        await fill(page, email=keys.email)
+        await send(page, email=keys.email)
         told = await page.inner_text("noscript, main")
         sent: list[str] = []
         page.on("request", lambda request: sent.append(request.post_data or ""))
-        await fill(page, password=FIRST)
-        await page.wait_for_selector("h1:has-text('JavaScript')")
+        await send(page, password=FIRST)
+        title = heading(await page.title())
 
     assert "switch JavaScript on" in told
+    assert title == "JavaScript is needed for this"
     assert [each.partition("&email=")[2] for each in sent if each] == [quote_plus(keys.email)]
 
 
-@pytest.mark.parametrize("language", ["en-GB", "de-DE"])
-@pytest.mark.parametrize("look", [{}, {**PHONE, "color_scheme": "dark"}], ids=["desk", "phone, dark"])
-async def test_every_page_of_key_accounts_is_open_to_everybody(
-    browser: Browser, place: Served, language: str, look: dict[str, Any]
-) -> None:
-    email = fresh()
-    async with somebody(browser, locale=language, **look) as context:
+async def test_every_page_of_key_accounts_is_open_to_everybody(browser: Browser, place: Place) -> None:
+    """On a desk and on a phone at night, in both languages: each page is gone through once, and looked at four times."""
+    wire = Wire(place, fresh())
+    await wire.register(FIRST)
+    async with somebody(browser, **PHONE) as context:
         page = await context.new_page()
+        for path in ("/register/key", "/login", "/login/key", "/password-hint"):
+            await looked_at(page, f"{place.url}{path}")
+        await come(page, place.url, wire.email, SECOND)
+        assert not await barriers(page)
+        await send(page, password=FIRST)
+        await looked_at(page, f"{place.url}/account/key")
 
-        await page.goto(f"{place.url}/register/key")
-        await seen(page)
-        await sign_up(page, place.url, email, FIRST)
-        for path in ("/login", "/login/key", "/password-hint"):
-            await page.goto(place.url + path)
-            await seen(page)
-        await sign_in(page, place.url, email, SECOND)
-        await page.wait_for_selector("[role=alert]")
-        await seen(page)
-        await fill(page, password=FIRST)
-        await page.wait_for_url("**/account")
-        await page.goto(f"{place.url}/account/key")
-        await seen(page)
+
+async def looked_at(page: Page, url: str) -> None:
+    """Nothing on this page keeps anybody out of it, by day or by night, and it fits every screen in every language."""
+    for language, colours in (("en", "light"), ("de", "dark")):
+        await page.emulate_media(color_scheme="dark" if colours == "dark" else "light")
+        await page.goto(f"{url}?lang={language}")
+        for width, height in ((1280, 720), (360, 740)):
+            await page.set_viewport_size({"width": width, "height": height})
+            assert await fits(page)
+        assert not await barriers(page)
