@@ -13,6 +13,7 @@ from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import browser, enrolled
 from tests.house import House
 from tests.services.slapd import GROUPS, PEOPLE, SlapdServer
+from tests.web.visitor import Visitor, sign_in
 
 RIGHT = "right horse"
 WRONG = "wrong horse"
@@ -146,11 +147,13 @@ async def test_only_permitted_groups_come_in(make_house: MakeHouse, slapd: Slapd
     )
 
     refused, wrong = await login(house, outside), await login(house, outside, WRONG)
+    pages = [await sign_in(Visitor(house), outside, password) for password in (RIGHT, WRONG)]
 
     assert said(refused) == NOT_PERMITTED
     assert said(wrong) == NO
+    assert ["you are in no group that may sign in" in page.words for page in pages] == [True, False]
     assert (await login(house, inside)).status_code == 200
-    assert await reasons(house) == ["mismatch", "no_permitted_group"]
+    assert await reasons(house) == ["mismatch", "mismatch", "no_permitted_group", "no_permitted_group"]
 
 
 async def test_of_several_values_the_first_counts(make_house: MakeHouse, slapd: SlapdServer) -> None:

@@ -16,7 +16,7 @@ from tests.conftest import MakeHouse
 from tests.dialects.librechat import browser as librechat
 from tests.dialects.librechat.browser import Browser, browser
 from tests.dialects.librepass import owner as librepass
-from tests.house import House, text_of
+from tests.house import ORIGIN, House, text_of
 from tests.services import free_port
 
 NEW_PASSWORD = "another lamp at noon"
@@ -38,6 +38,10 @@ async def of_owner(house: House) -> tuple[Browser, int]:
     """Somebody with a password who has signed in, and how many mails there were then."""
     someone = await librechat.signed_in(house)
     return someone, len(await house.mails())
+
+
+NO_PAGES = {"OSTIARY_PAGES": "false"}
+"""Where the pages are somebody else's, warnings lead to the one that the API shows."""
 
 
 def link_in(mail: EmailMessage) -> str:
@@ -191,7 +195,19 @@ async def test_a_key_is_told_of_at_first_and_where_it_is_new(house: House) -> No
     assert len(logins) == 2
 
 
-async def test_the_link_ends_every_session_and_opening_it_none(house: House) -> None:
+async def test_every_warning_leads_to_our_own_page_where_there_is_one(house: House) -> None:
+    someone, _ = await of_owner(house)
+    await browser(house, ELSEWHERE).login()
+    await librechat.enrolled(house, someone)
+
+    links = [word for mail in await house.mails() for word in text_of(mail).split() if word.startswith("http")]
+
+    assert len(links) == 2
+    assert all(link.startswith(f"{ORIGIN}/end-session?user=") for link in links)
+
+
+async def test_the_link_ends_every_session_and_opening_it_none(make_house: MakeHouse) -> None:
+    house = await make_house(**NO_PAGES)
     someone, _ = await of_owner(house)
     stranger = browser(house, ELSEWHERE)
     await stranger.login()
@@ -220,12 +236,12 @@ async def test_the_link_ends_every_session_and_opening_it_none(house: House) -> 
 
 @pytest.mark.parametrize("dialects", ["librechat", "librepass"])
 async def test_the_link_works_where_one_wire_is_served_alone(make_house: MakeHouse, dialects: str) -> None:
-    both = await make_house()
+    both = await make_house(**NO_PAGES)
     await librechat.signed_in(both)
     stranger = browser(both, ELSEWHERE)
     await stranger.login()
     [mail] = await both.mails()
-    alone = await make_house(OSTIARY_DIALECTS=dialects)
+    alone = await make_house(OSTIARY_DIALECTS=dialects, **NO_PAGES)
     made_up = link_in(mail)[:-4] + "0000"
 
     assert (await alone.client.get(link_in(mail))).status_code == 200
@@ -235,7 +251,8 @@ async def test_the_link_works_where_one_wire_is_served_alone(make_house: MakeHou
     assert (await stranger.get("/api/user")).status_code == 401
 
 
-async def test_a_link_ends_with_its_month(house: House) -> None:
+async def test_a_link_ends_with_its_month(make_house: MakeHouse) -> None:
+    house = await make_house(**NO_PAGES)
     await librechat.signed_in(house)
     await browser(house, ELSEWHERE).login()
     [mail] = await house.mails()

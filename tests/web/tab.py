@@ -133,3 +133,16 @@ async def come(page: Page, url: str, email: str, password: str) -> None:
     """To the sign-in page, and through it."""
     await page.goto(f"{url}/login")
     await enter(page, email, password)
+
+
+async def enrol(page: Page, *pictures: str) -> tuple[App, list[str]]:
+    """Switch the second factor on from the account page: the app, and the codes that are shown once."""
+    first, second = pictures or ("", "")
+    await follow(page, "Set up two-step sign-in")
+    await seen(page, "Set up two-step sign-in", first)
+    app = App(await page.inner_text("code"))
+    await send(page, code=app.code())
+    await seen(page, "Your backup codes", second)
+    codes = [await item.inner_text() for item in await page.query_selector_all(".codes li")]
+    assert len(set(codes)) == len(codes) > 0
+    return app, codes

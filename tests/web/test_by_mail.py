@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ostiary.identity import bans, invitations
+from ostiary.identity import accounts, bans, invitations
 from tests.conftest import MakeHouse
+from tests.dialects.librepass.owner import Owner
+from tests.dialects.librepass.owner import link_of as key_link_of
 from tests.house import ORIGIN, House, text_of
 from tests.web.visitor import PASSWORD, Visitor, register, sign_in
 
@@ -243,16 +245,55 @@ async def test_the_mail_about_a_sign_in_leads_to_a_page_that_signs_out_everywher
     assert (await known.open("/account")).title == "Sign in · Ostiary"
 
 
-async def test_whoever_is_banned_sees_for_how_long(house: House) -> None:
+async def test_a_link_of_a_key_account_that_is_no_longer_good_is_a_page_for_a_person_and_json_for_a_program(house: House) -> None:
+    owner, visitor = Owner(house.client, "grace@example.org"), Visitor(house)
+    await owner.register()
+    link = await key_link_of(house, "Activate")
+    house.clock.advance(25 * 3600)
+
+    program = await house.client.get(link)
+    page = await visitor.open(link)
+    await visitor.open("/check-mail")
+    await visitor.send(email="grace@example.org")
+    await visitor.open(await link_of(house, "verification"))
+    confirmed = await visitor.send()
+
+    assert (program.status_code, program.json()) == (400, {"error": "LP-Email-Invalid-Code", "status": 400})
+    assert page.title == "This link is no longer good · Ostiary"
+    assert "/check-mail" in page.links
+    assert "Your address is confirmed." in confirmed.words
+
+
+@pytest.mark.parametrize("kind", [bans.ADDRESS, bans.ACCOUNT])
+async def test_whoever_is_banned_sees_for_how_long(house: House, kind: str) -> None:
+    await register(house)
     async with house.begin() as ctx:
-        await bans.add(ctx, bans.ADDRESS, "127.0.0.1", "test", ctx.now + 3600 * 1_000_000)
+        subject = "127.0.0.1" if kind == bans.ADDRESS else (await accounts.named(ctx, "ada@example.org")).id
+        await bans.add(ctx, kind, subject, "test", ctx.now + 3600 * 1_000_000)
     visitor = Visitor(house)
 
     page = await sign_in(visitor)
 
     assert visitor.answer.status_code == 403
-    assert page.title == "Shut out for now · Ostiary"
+    who = {bans.ADDRESS: "Shut out for now", bans.ACCOUNT: "This account is shut out for now"}[kind]
+    assert page.title == f"{who} · Ostiary"
     assert "in 60 minutes" in page.words
+
+
+@pytest.mark.parametrize("path", ["/oauth/github", "/oauth/github/callback?code=1&state=2"])
+async def test_whoever_is_banned_on_the_way_to_a_provider_or_back_sees_a_page(make_house: MakeHouse, path: str) -> None:
+    house = await make_house(ALLOW_SOCIAL_LOGIN="true", GITHUB_CLIENT_ID="id", GITHUB_CLIENT_SECRET="secret")
+    async with house.begin() as ctx:
+        await bans.add(ctx, bans.ADDRESS, "127.0.0.1", "test", ctx.now + 3600 * 1_000_000)
+    visitor = Visitor(house)
+
+    page = await visitor.open(path)
+    program = await house.client.get(path)
+
+    assert (visitor.answer.status_code, page.title) == (403, "Shut out for now · Ostiary")
+    assert "in 60 minutes" in page.words
+    assert program.status_code == 403
+    assert program.json() == {"message": "Your account has been temporarily banned due to violations of our service."}
 
 
 async def test_whoever_is_locked_out_sees_for_how_long(make_house: MakeHouse) -> None:

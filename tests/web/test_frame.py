@@ -306,7 +306,15 @@ def test_every_text_is_used_somewhere() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in [*WEB.rglob("*.py"), *WEB.rglob("*.html")])
     core = "\n".join(path.read_text(encoding="utf-8") for path in WEB.parent.joinpath("identity").glob("*.py"))
     codes = {kind.code for kind in vars(refusals).values() if isinstance(kind, type) and issubclass(kind, Refusal)}
-    of_pages = {"otherwise", "not_found", "malformed", "failed", forms.FormRefused.code, key_sign_in.ScriptNeeded.code}
+    of_pages = {
+        "otherwise",
+        "banned_account",
+        "not_found",
+        "malformed",
+        "failed",
+        forms.FormRefused.code,
+        key_sign_in.ScriptNeeded.code,
+    }
     made = {
         "register": {kind.code for kind in (refusals.AddressInvalid, refusals.InvitationRefused, NameRefused, TermsRefused)},
         "check_mail": set(get_args(About)),

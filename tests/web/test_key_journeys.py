@@ -25,7 +25,7 @@ from tests.house import text_of
 from tests.served import free_port
 from tests.services.browser import barriers, somebody
 from tests.services.relay import Relay
-from tests.web.tab import BUTTON, MAIL_SECONDS, PHONE, App, Place, come, fill, fits, follow, heading, open_place, seen, send
+from tests.web.tab import BUTTON, MAIL_SECONDS, PHONE, Place, come, enrol, fill, fits, follow, heading, open_place, seen, send
 from tests.web.visitor import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -192,7 +192,7 @@ async def test_a_key_accounts_life_in_which_neither_password_nor_key_leaves_the_
         assert await page.is_visible("[role=alert]")
         await send(page, password=FIRST)
         assert page.url.endswith("/account")
-        app, codes = await set_up(page)
+        app, codes = await enrol(page)
         await change(page, place, FIRST, SECOND)
         await come(page, place.url, email, SECOND)
         assert page.url.endswith("/login/2fa")
@@ -237,14 +237,6 @@ async def read_the_hint(page: Page, place: Place, email: str) -> None:
     await send(page, email=email)
     await seen(page, "Check your mail")
     assert "a pangram" in text_of(await place.mail.wait_for(email, "hint", MAIL_SECONDS))
-
-
-async def set_up(page: Page) -> tuple[App, list[str]]:
-    """Switch the second factor on from the account page: the app, and the codes."""
-    await follow(page, "Set up two-step sign-in")
-    app = App(await page.inner_text("code"))
-    await send(page, code=app.code())
-    return app, [await item.inner_text() for item in await page.query_selector_all(".codes li")]
 
 
 async def test_a_password_that_does_leave_is_found(page: Page, place: Place, relay: Relay) -> None:

@@ -18,7 +18,7 @@ from ostiary.dialects.guard import Fault, Guard
 from ostiary.dialects.own_sessions import END_PATH
 from ostiary.http.calls import AddressReader, Call, Header, MalformedBodyError, json_response, raw_response
 from ostiary.http.cookies import DEVICE_COOKIE
-from ostiary.http.wire import Wire
+from ostiary.http.wire import PAGES, Wire
 from ostiary.identity.context import Client, Services
 from ostiary.observability.logging import log, request_id
 
@@ -120,6 +120,8 @@ class FrontDesk:
         if response is not None:
             await response(scope, receive, send_shared)
             return
+        if self._pages is not None and _wants_page(call) and self._has_pages(call):
+            call.scope[PAGES] = self._pages
         await self._wire_of(call).respond(call, _replayed(call.body), send_shared)
 
     def _client(self, scope: Scope, identifier: str) -> Client:
@@ -262,7 +264,12 @@ def _host(call: Call) -> str:
 
 def _is_for_a_person(call: Call) -> bool:
     """Whether a browser asks for something to show: not a path of an API, and a page is welcome."""
-    return not call.path.startswith(("/api/", "/oauth/")) and "text/html" in (call.header(b"accept") or "")
+    return not call.path.startswith(("/api/", "/oauth/")) and _wants_page(call)
+
+
+def _wants_page(call: Call) -> bool:
+    """Whether a page is welcome; `*/*`, which programs send, does not say so."""
+    return "text/html" in (call.header(b"accept") or "")
 
 
 def _has_key_bearer(call: Call) -> bool:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 else:
     fastapi = Part("fastapi")
 
+PAGES = "ostiary.pages"
+"""Where a call has the pages, when a browser asks for something to show and the name that it came by has some: a `Wire`."""
 Endpoint = Callable[[Call], Awaitable[Response]]
 Schema = Mapping[str, Any]
 _UNDERSCORED = str.maketrans("/", "_", "{}")
@@ -43,6 +45,7 @@ class Wire:
         self.paths: set[str] = set()
         self.harmless: set[tuple[str, str]] = set()
         """GET routes that change nothing, so that HEAD may run them."""
+        self._opened: set[tuple[str, str]] = set()
         self._prefixes: tuple[str, ...] = ()
         self._patterns: dict[str, tuple[Pattern[str], dict[str, Endpoint]]] = {}
         self._entries: list[tuple[str, Endpoint, dict[str, Any]]] = []
@@ -59,8 +62,13 @@ class Wire:
         query: Mapping[str, Schema] | None = None,
         tag: str = "",
         is_harmless: bool = True,
+        is_opened: bool = False,
     ) -> None:
-        """Serve `endpoint`; the rest is its entry in the OpenAPI document."""
+        """Serve `endpoint`; the rest is its entry in the OpenAPI document.
+
+        `is_opened` says that people come here, by a link in a mail or on their way back from elsewhere: where there are pages, a
+        browser is shown trouble as one of them; every other client reads it in this wire's words.
+        """
 
         async def guarded(call: Call) -> Response:
             return await self._guarded(call, endpoint)
@@ -73,6 +81,8 @@ class Wire:
             self._patterns.setdefault(path, (compile_path(path)[0], {}))[1][method] = guarded
         if method == "GET" and is_harmless:
             self.harmless.add((method, path))
+        if is_opened:
+            self._opened.add((method, path))
         parameters = [
             {"name": name, "in": "query", "required": False, "schema": dict(schema)} for name, schema in (query or {}).items()
         ] + [
@@ -155,20 +165,21 @@ class Wire:
         raise NotImplementedError
 
     async def _guarded(self, call: Call, endpoint: Endpoint) -> Response:
+        face: Wire = call.scope.get(PAGES, self) if (call.method, call.path) in self._opened else self
         try:
             return await endpoint(call)
         except Refusal as refusal:
-            return self.refused(call, refusal)
+            return face.refused(call, refusal)
         except (MalformedBodyError, UnstorableError):
-            return self.malformed(call)
+            return face.malformed(call)
         except UnavailableError as error:
             log.warning("dependency:unavailable", error=str(error), path=call.path)
             self._count_failure(call)
-            return self.unavailable(call, error.retry_after)
+            return face.unavailable(call, error.retry_after)
         except Exception:
             log.exception("request:failed", path=call.path)
             self._count_failure(call)
-            return self.failed(call)
+            return face.failed(call)
 
     def _count_failure(self, call: Call) -> None:
         call.services.metrics.failures.labels(self.name).inc()

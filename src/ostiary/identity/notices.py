@@ -12,14 +12,20 @@ from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
 from ostiary.mail import outbox
 from ostiary.mail.messages import Message
+from ostiary.settings import Settings
 
 MOST_AGENT = 120
-NOT_ME = LinkStyle(
-    purpose="end_session",
-    life=timedelta(days=30),
-    new_token=random_hex,
-    url=lambda settings, account_id, _email, token: f"{settings.api_url}/api/auth/endSession?user={account_id}&code={token}",
-)
+
+
+def _not_me(settings: Settings, account_id: str, _email: str, token: str) -> str:
+    """Our own page where there is one; else the one that the API shows."""
+    page = (
+        f"{settings.server.public_client_url}/end-session" if settings.page_origins else f"{settings.api_url}/api/auth/endSession"
+    )
+    return f"{page}?user={account_id}&code={token}"
+
+
+NOT_ME = LinkStyle(purpose="end_session", life=timedelta(days=30), new_token=random_hex, url=_not_me)
 """The link by which an owner says "that was not me" (`session_links`)."""
 
 
@@ -29,11 +35,10 @@ async def warn(
     account: Account,
     *,
     to: str | None = None,
-    style: LinkStyle | None = None,
     **values: Any,  # noqa: ANN401
 ) -> None:
     """Queue a mail about what a stranger may have done: from where, and a link that ends every session of the account."""
-    link = await links.issue(ctx, style or NOT_ME, account.email, account.id, replace=False)
+    link = await links.issue(ctx, NOT_ME, account.email, account.id, replace=False)
     client = ctx.client
     told = {"link": link, "address": client.address, "user_agent": client.user_agent[:MOST_AGENT], **values}
     await send(ctx, template, account, to=to, **told)

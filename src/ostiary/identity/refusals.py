@@ -76,7 +76,7 @@ class AddressUnverified(Refusal):
 
 
 class Banned(Refusal):
-    """Shut out by decision, until then (microseconds) or for good; only an address's ban says."""
+    """Shut out by decision, until then (microseconds) or for good."""
 
     code = "banned"
 

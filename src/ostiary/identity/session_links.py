@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from ostiary.crypto.tokens import random_hex
 from ostiary.identity import audit, links, notices, sessions
 from ostiary.identity.context import Context
-from ostiary.identity.links import Link, LinkStyle
+from ostiary.identity.links import Link
 from ostiary.identity.refusals import LinkRefused
 
 PURPOSE = notices.NOT_ME.purpose
-PAGE_STYLE = LinkStyle(
-    purpose=PURPOSE,
-    life=notices.NOT_ME.life,
-    new_token=random_hex,
-    url=lambda settings, account_id, _email, token: (
-        f"{settings.server.public_client_url}/end-session?user={account_id}&code={token}"
-    ),
-)
-"""Of those who signed in at our own pages."""
 
 
 async def check(ctx: Context, account_id: str, token: str) -> Link:

@@ -12,11 +12,10 @@ from types import MappingProxyType
 import msgspec
 
 from ostiary.crypto.tokens import TokenHash
-from ostiary.identity import accounts, audit, challenges, credentials, devices, notices, places, sessions, throttle, totp
+from ostiary.identity import accounts, audit, bans, challenges, credentials, devices, notices, places, sessions, throttle, totp
 from ostiary.identity.accounts import Account, Candidate
 from ostiary.identity.context import Context
 from ostiary.identity.factors import FactorProof
-from ostiary.identity.links import LinkStyle
 from ostiary.identity.methods import Proof, Verified
 from ostiary.identity.refusals import (
     AddressUnverified,
@@ -50,14 +49,10 @@ class FactorRequired:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What the caller wants to get: the session, and the token under which a challenge would wait.
-
-    `end_link` is how the link is written that ends all sessions, in the mail that tells of this one; without it, as the API's.
-    """
+    """What the caller wants to get: the session, and the token under which a challenge would wait."""
 
     session: SessionRequest
     challenge_hash: TokenHash
-    end_link: LinkStyle | None = None
 
 
 async def sign_in(ctx: Context, proof: Proof, ticket: Ticket) -> SignedIn | FactorRequired:
@@ -90,7 +85,7 @@ async def admit(ctx: Context, verified: Verified, ticket: Ticket) -> SignedIn | 
     """The one door. Raises Banned, AddressUnverified; answers with a session, or with the factor that is owed."""
     candidate, account = verified.candidate, verified.candidate.account
     try:
-        _check_policy(ctx, candidate)
+        await _check_policy(ctx, candidate)
     except Refusal as refusal:
         await audit.record(ctx, audit.Event.SIGN_IN_REFUSED, account.id, refusal.code, **verified.detail)
         raise
@@ -101,14 +96,13 @@ async def admit(ctx: Context, verified: Verified, ticket: Ticket) -> SignedIn | 
         await challenges.open_challenge(ctx, account, ticket.challenge_hash, verified.amr, request)
         await audit.record(ctx, audit.Event.FACTOR_ASKED, account.id, **verified.detail)
         return FactorRequired(account)
-    return await _let_in(ctx, candidate, request, verified.amr, ticket.end_link, verified.detail)
+    return await _let_in(ctx, candidate, request, verified.amr, verified.detail)
 
 
 async def answer(
     ctx: Context,
     challenge_hash: TokenHash,
     proof: FactorProof,
-    end_link: LinkStyle | None = None,
     *,
     token_hash: TokenHash | None = None,
 ) -> SignedIn:
@@ -123,7 +117,7 @@ async def answer(
     if challenge is None or candidate is None or candidate.account.epoch != challenge.epoch:
         raise ChallengeGone
     account = candidate.account
-    _check_policy(ctx, candidate)
+    await _check_policy(ctx, candidate)
     # Answers to one challenge take turns: a code must not be spent on a challenge that another answer has just ended.
     if not await challenges.hold(ctx, challenge):
         raise ChallengeGone
@@ -137,12 +131,13 @@ async def answer(
         raise ChallengeGone
     request = msgspec.json.decode(challenge.config, type=SessionRequest)
     request = msgspec.structs.replace(request, last_step=step, token_hash=token_hash or request.token_hash)
-    return await _let_in(ctx, candidate, request, (*challenge.amr.split(), method, "mfa"), end_link)
+    return await _let_in(ctx, candidate, request, (*challenge.amr.split(), method, "mfa"))
 
 
-def _check_policy(ctx: Context, candidate: Candidate) -> None:
+async def _check_policy(ctx: Context, candidate: Candidate) -> None:
     if candidate.is_banned:
-        raise Banned("account")
+        ban = await bans.of(ctx, bans.ACCOUNT, candidate.account.id)
+        raise Banned("account", ban.expires_at if ban else None)
     if ctx.settings.requires_verification and not candidate.account.is_verified:
         raise AddressUnverified
 
@@ -152,7 +147,6 @@ async def _let_in(
     candidate: Candidate,
     request: SessionRequest,
     amr: tuple[str, ...],
-    end_link: LinkStyle | None,
     detail: Mapping[str, str] = NOTHING,
 ) -> SignedIn:
     account, live = candidate.account, candidate.live_sessions
@@ -161,7 +155,7 @@ async def _let_in(
     await places.remember(ctx, account.id, throttle.network(ctx.client.address))
     await audit.record(ctx, audit.Event.SIGNED_IN, account.id, amr=" ".join(amr), session=session.id, **detail)
     if is_told:
-        await notices.warn(ctx, "new_sign_in", account, style=end_link)
+        await notices.warn(ctx, "new_sign_in", account)
     return SignedIn(account, session)
 
 

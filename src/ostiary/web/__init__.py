@@ -71,6 +71,8 @@ class Pages(Wire):
         }
 
     def refused(self, call: Call, refusal: Refusal) -> Response:
+        # A wire's own call comes here too, when a browser is to be shown what went wrong there.
+        call.scope[ASSETS] = self._assets
         return problems.refused(call, refusal)
 
     def malformed(self, call: Call) -> Response:

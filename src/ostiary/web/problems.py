@@ -30,7 +30,7 @@ STATUS: dict[type[Refusal], int] = {
     refusals.DirectoryUnavailable: 503,
 }
 """Anything else is 422: a form that does not hold together."""
-ANOTHER_LINK = {"/reset-password": "/forgot-password", "/verify": "/check-mail"}
+ANOTHER_LINK = {"/reset-password": "/forgot-password", "/verify": "/check-mail", "/api/auth/verifyEmail": "/check-mail"}
 """Where one gets another link in place of one that is no longer good."""
 _MINUTE = 60
 _HOUR = 3600
@@ -84,7 +84,8 @@ def limited(call: Call, refusal: Throttled) -> Response:
 
 def _banned(call: Call, refusal: refusals.Banned) -> Response:
     left = duration(messages.of(call), (refusal.until - call.services.clock()) // MICROSECONDS) if refusal.until else ""
-    return problem(call, 403, "refused.banned", time_left=left)
+    kind = "banned_account" if refusal.reason == "account" else "banned"
+    return problem(call, 403, f"refused.{kind}", time_left=left)
 
 
 def duration(texts: messages.Catalogue, seconds: int) -> str:

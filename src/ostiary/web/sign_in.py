@@ -18,10 +18,13 @@ from ostiary.identity.refusals import (
     AddressUnverified,
     ChallengeGone,
     CodeRefused,
+    DirectoryRefused,
     DomainRefused,
     FederationRefused,
+    GroupRefused,
     MethodClosed,
     ProofRefused,
+    Refusal,
 )
 from ostiary.identity.sign_in import FactorRequired, SignedIn
 from ostiary.settings import Settings
@@ -31,6 +34,19 @@ from ostiary.web.visitors import Visit
 
 NOTICES = frozenset({"signed_out", "reset_done", "verified", "registered", "deleted", "password_changed"})
 """What the sign-in page may be asked to say, by `?notice=`: nothing else in an address reaches a page's text."""
+
+
+DIRECTORY = {
+    "not_at_this_time": "login.directory.time",
+    "not_at_this_workstation": "login.directory.workstation",
+    "password_expired": "login.directory.expired",
+    "password_must_change": "login.directory.expired",
+    "account_disabled": "login.directory.closed",
+    "account_expired": "login.directory.closed",
+    "account_locked": "login.directory.locked",
+    "retry_limit": "login.directory.locked",
+}
+"""Why a directory refuses somebody, beyond a wrong password: the text for it."""
 
 
 async def home(call: Call) -> Response:
@@ -70,11 +86,18 @@ async def submit(call: Call) -> Response:
             await visitors.leave(call, ctx)
     except AddressUnverified:
         return mail_checks.go(call, email, "unverified")
-    except (ProofRefused, FederationRefused, DomainRefused):
+    except (ProofRefused, FederationRefused, DomainRefused) as refusal:
         if asks_address_first:
             return key_sign_in.password_page(call, email, 422, "login.refused")
-        return _page(call, 422, email=email, problem="login.refused")
+        return _page(call, 422, email=email, problem=_problem(refusal))
     return visitors.entered(call, ctx, outcome, visit, visitors.way_back(call))
+
+
+def _problem(refusal: Refusal) -> str:
+    """What a directory says of a name and a password that it knows may be said; of every other reason nothing."""
+    if isinstance(refusal, GroupRefused):
+        return "login.directory.group"
+    return DIRECTORY.get(refusal.reason, "login.refused") if isinstance(refusal, DirectoryRefused) else "login.refused"
 
 
 async def _first_proof(ctx: Context, call: Call, email: str, password: str, visit: Visit) -> SignedIn | FactorRequired:
@@ -113,7 +136,7 @@ async def factor_submit(call: Call) -> Response:
             # By digest: the store of counters, which others may read, must not hold what a challenge is answered with.
             call.show_limit(await violations.take(ctx, rules.factor_challenge, "logins", key=waiting.hex()))
             stored = sessions.page_hash(call.services, visit.token)
-            outcome = await sign_in.answer(ctx, waiting, AnyCode(code), visit.ticket(call).end_link, token_hash=stored)
+            outcome = await sign_in.answer(ctx, waiting, AnyCode(code), token_hash=stored)
             await provider_sessions.hand_over(ctx, waiting.hex(), outcome.session)
             await visitors.leave(call, ctx)
     except CodeRefused:

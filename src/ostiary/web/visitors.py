@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ostiary.crypto.tokens import random_hex
 from ostiary.http import cookies
 from ostiary.http.calls import Call, Header
-from ostiary.identity import challenges, devices, session_links, sessions
+from ostiary.identity import challenges, devices, sessions
 from ostiary.identity.context import Context
 from ostiary.identity.refusals import Refusal
 from ostiary.identity.sessions import BROWSER, Principal, SessionRequest
@@ -54,7 +54,6 @@ class Visit(NamedTuple):
         return Ticket(
             SessionRequest(kind=BROWSER, token_hash=sessions.page_hash(call.services, self.token)),
             challenges.browser_hash(call.services, call.client, self.secret),
-            session_links.PAGE_STYLE,
         )
 
 

@@ -233,7 +233,8 @@ async def test_nobody_ends_a_strangers_session(house: House) -> None:
     assert (await someone.sync()).status_code == 200
 
 
-async def test_a_sign_in_is_told_with_a_link_that_ends_every_session(house: House) -> None:
+async def test_a_sign_in_is_told_with_a_link_that_ends_every_session(make_house: MakeHouse) -> None:
+    house = await make_house(OSTIARY_PAGES="false")
     first = await signed_in(house)
     second = owner(house, address="10.0.0.7")
     await second.login()

@@ -249,6 +249,7 @@ class LibreChat(Wire):
                 summary=summary,
                 query={"user": {"type": "string"}, "code": {"type": "string"}},
                 answers=doc.answers({200: doc.TEXT}, 400, 429),
+                is_opened=True,
             )
 
     def _screen_routes(self) -> None:
@@ -279,8 +280,12 @@ class LibreChat(Wire):
         for provider in self._providers:
             begin, back = f"/oauth/{provider}", f"/oauth/{provider}/callback"
             method = "POST" if provider in oauth.POSTED else "GET"
-            self.route("GET", begin, oauth.start, summary=f"Sign in with {provider}", answers=moved, is_harmless=False)
-            self.route(method, back, oauth.callback, summary=f"Return from {provider}", answers=moved, is_harmless=False)
+            self.route(
+                "GET", begin, oauth.start, summary=f"Sign in with {provider}", answers=moved, is_harmless=False, is_opened=True
+            )
+            self.route(
+                method, back, oauth.callback, summary=f"Return from {provider}", answers=moved, is_harmless=False, is_opened=True
+            )
         for provider in oauth.PROVIDERS:
             self.route("GET", f"/api/auth/{provider}", oauth.documented_start, summary=f"To /oauth/{provider}", answers=moved)
         self.route("GET", "/oauth/error", oauth.error, summary="A failed sign-in elsewhere", answers=moved)

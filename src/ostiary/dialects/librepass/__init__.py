@@ -120,6 +120,7 @@ class LibrePass(Wire):
             query=_LINK,
             answers=moved,
             is_harmless=False,
+            is_opened=True,
         )
         self.route(
             "GET",
@@ -138,6 +139,7 @@ class LibrePass(Wire):
             query=_LINK,
             answers=moved,
             is_harmless=False,
+            is_opened=True,
         )
 
     def _user_routes(self) -> None:
@@ -186,6 +188,7 @@ class LibrePass(Wire):
             summary="Ask whether to end all sessions (mail link)",
             query=_LINK,
             answers=page,
+            is_opened=True,
         )
         self.route(
             "POST",
@@ -194,6 +197,7 @@ class LibrePass(Wire):
             summary="End all sessions of the mail link's account",
             query=_LINK,
             answers=page,
+            is_opened=True,
         )
 
     def _vault_routes(self) -> None:
