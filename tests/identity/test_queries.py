@@ -11,6 +11,7 @@ import pytest
 from ostiary.storage.sqlite import SQLite
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import browser
+from tests.dialects.librepass.owner import registered
 from tests.house import House
 
 _FRAME = ("BEGIN", "SAVEPOINT", "RELEASE", "COMMIT", "PRAGMA")
@@ -65,10 +66,10 @@ async def test_a_refresh_is_two_statements(sqlite_house: House) -> None:
     assert len(found) == 2, found
 
 
-async def test_a_login_asks_twice_and_writes_three_rows(sqlite_house: House) -> None:
-    """Asked: the ban of the network, the account with all that it owes. Known by its device, so its place is not asked for.
+async def test_a_login_is_three_statements(sqlite_house: House) -> None:
+    """Asked: whether the network is shut out, and the account with all that it owes. Written: the session, the audit.
 
-    Written: the session, the place, the audit.
+    The first login of a day from a place writes the place too.
     """
     ada = browser(sqlite_house)
     await ada.register()
@@ -77,4 +78,16 @@ async def test_a_login_asks_twice_and_writes_three_rows(sqlite_house: House) -> 
     with counted(sqlite_house) as found:
         assert (await ada.login()).status_code == 200
 
-    assert [statement.partition(" ")[0] for statement in found] == ["SELECT"] * 2 + ["INSERT"] * 3
+    assert [statement.partition(" ")[0] for statement in found] == ["SELECT", "INSERT", "INSERT"]
+
+
+async def test_a_key_login_is_three_statements(sqlite_house: House) -> None:
+    """A client without cookies, known by its place."""
+    grace = await registered(sqlite_house)
+    await grace.login()
+    proof = {"email": grace.email, "sharedKey": await grace.shared_key()}
+
+    with counted(sqlite_house) as found:
+        assert (await grace.post("/api/auth/oauth?grantType=login", proof)).status_code == 200
+
+    assert [statement.partition(" ")[0] for statement in found] == ["SELECT", "INSERT", "INSERT"]

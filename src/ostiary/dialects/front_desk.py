@@ -7,9 +7,8 @@ neither knows the path, what is presented decides (contract, "Both wires on one 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Mapping
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -33,7 +32,9 @@ TRANSPORT = "ostiary.transport"
 """Where a server may leave the connection in the scope: whoever has hung up is not hashed for."""
 MEETING_PATHS = frozenset({"/api/auth/register", "/api/user/delete"})
 _TOO_SLOW = Fault(408, "The body took too long", "body_too_slow")
-_NOTHING_LOADS: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
+_NOBODY = Client("")
+_CONTENT_POLICY = b"content-security-policy"
+_NOTHING_LOADS: Header = (_CONTENT_POLICY, b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
 """For answers that are not pages; a page brings its own, and may say better what the shared headers say."""
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = frozenset({*_WITH_BODY, "GET", "HEAD", "OPTIONS"})
@@ -93,82 +94,74 @@ class FrontDesk:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        headers: Sequence[Header] = scope["headers"]
-        origin = next((value for name, value in headers if name == b"origin"), None)
-        identifier = secrets.token_hex(8)
+        identifier = os.urandom(8).hex()
         request_id.set(identifier)
-        call = Call(dict(scope), b"", self._services, self._client(scope, identifier))
-        shared = [*self._shared, (b"x-request-id", identifier.encode()), *self._cors(origin)]
-
-        async def send_shared(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                own = message["headers"]
-                if any(name == b"content-security-policy" for name, _ in own):
-                    named = {name for name, _ in own}
-                    added = [header for header in shared if header[0] not in named]
-                else:
-                    added = [*shared, _NOTHING_LOADS]
-                message = {**message, "headers": [*own, *call.extra_headers, *added]}
-            await send(message)
-
+        call = Call(scope, b"", self._services, _NOBODY)
+        call.client = self._client(call, identifier)
         try:
             fault = self._guard(call.scope)
-            response = self._turned_away(call, fault) if fault else await self._prepare(call, headers, origin, receive)
+            response = self._turned_away(call, fault) if fault else await self._answer(call, receive)
         except _GoneError:
             log.info("request:abandoned", path=call.path)
             return
-        if response is not None:
-            await response(scope, receive, send_shared)
-            return
-        if self._pages is not None and _wants_page(call) and self._has_pages(call):
-            call.scope[PAGES] = self._pages
-        await self._wire_of(call).respond(call, _replayed(call.body), send_shared)
+        own = response.raw_headers
+        shared = [*self._shared, (b"x-request-id", identifier.encode()), *self._cors(call.last(b"origin"))]
+        if _CONTENT_POLICY in (named := dict(own)):
+            shared = [header for header in shared if header[0] not in named]
+        else:
+            shared.append(_NOTHING_LOADS)
+        headers = [*own, *call.extra_headers, *shared]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
 
-    def _client(self, scope: Scope, identifier: str) -> Client:
-        agent = device = ""
-        for name, value in scope["headers"]:
-            if name == b"user-agent":
-                agent = value.decode("latin-1")
-            elif name == b"cookie" and b"ostiary_device=" in value:
-                device = value.decode("latin-1").partition(f"{DEVICE_COOKIE}=")[2].partition(";")[0].strip()
+    def _client(self, call: Call, identifier: str) -> Client:
+        scope, device = call.scope, ""
+        agent = (call.last(b"user-agent") or b"").decode("latin-1")
+        if call.last(b"cookie") is not None:
+            for name, value in scope["headers"]:
+                if name == b"cookie" and b"ostiary_device=" in value:
+                    device = value.decode("latin-1").partition(f"{DEVICE_COOKIE}=")[2].partition(";")[0].strip()
         transport = scope.get(TRANSPORT)
         return Client(self._address(scope), agent, identifier, device, _never if transport is None else transport.is_closing)
 
-    async def _prepare(self, call: Call, headers: Sequence[Header], origin: bytes | None, receive: Receive) -> Response | None:
-        """Read the body. An answer when this request goes no further, else None."""
+    async def _answer(self, call: Call, receive: Receive) -> Response:
+        """Choose the wire, read the body, and let the wire answer."""
         if call.method == "OPTIONS":
-            return self._options(call, headers, origin)
+            return self._options(call)
         wire = self._by_path(call)
         if call.method not in _METHODS:
             return wire.wrong_method(call, wire.allowed_methods(call.path))
         if call.method == "HEAD":
-            return self._head(call, wire)
-        if call.method not in _WITH_BODY:
-            return None
+            return self._head(call, wire) or await self._hand_over(call, wire)
+        if call.method in _WITH_BODY:
+            try:
+                call.body = await self._body(call, receive)
+            except _TooLargeError:
+                return wire.too_large(call)
+            except _TooSlowError:
+                return self._turned_away(call, _TOO_SLOW)
+        if call.path in MEETING_PATHS:
+            wire = self._by_contents(call, wire)
+        return await self._hand_over(call, wire)
+
+    async def _hand_over(self, call: Call, wire: Wire) -> Response:
+        if self._pages is not None and _wants_page(call) and self._has_pages(call):
+            call.scope[PAGES] = self._pages
+        return await wire.answer(call)
+
+    async def _body(self, call: Call, receive: Receive) -> bytes:
         most, seconds = self._max_body, self._body_seconds
         if call.path.startswith(VAULT_PATHS):
             most, seconds = self._max_vault_body, VAULT_PATIENCE * seconds
         if call.path in SAML_PATHS:
             most = max(most, MAX_SAML_BODY)
-        try:
-            call.body = await _read_body(headers, receive, most, seconds)
-        except _TooLargeError:
-            return wire.too_large(call)
-        except _TooSlowError:
-            return self._turned_away(call, _TOO_SLOW)
-        return None
+        return await _read_body(call.last(b"content-length") or b"", receive, most, seconds)
 
     def _turned_away(self, call: Call, fault: Fault) -> Response:
         host = (call.header(b"host") or "")[:80] if fault.reason.startswith("host") else None
         log.info("request:turned_away", path=call.path[:200], reason=fault.reason, **({"host": host} if host else {}))
         self._services.metrics.turned_away.labels(fault.reason).inc()
         return self._by_path(call).turned_away(call, fault.status, fault.text)
-
-    def _wire_of(self, call: Call) -> Wire:
-        password_wire, key_wire = self._wires_at(call)
-        if call.path in MEETING_PATHS and password_wire and key_wire:
-            return self._by_contents(call, password_wire, key_wire)
-        return self._by_path(call)
 
     def _wires_at(self, call: Call) -> tuple[Wire | None, Wire | None]:
         """The wires served under the name that the request came by: a wire with a host name of its own has no other."""
@@ -203,7 +196,11 @@ class FrontDesk:
         """Whether the name that the request came by is not one that a wire has to itself."""
         return not self._hosts or _host(call) not in self._hosts
 
-    def _by_contents(self, call: Call, password_wire: Wire, key_wire: Wire) -> Wire:
+    def _by_contents(self, call: Call, wire: Wire) -> Wire:
+        """Where both wires have the path, what is presented decides."""
+        password_wire, key_wire = self._wires_at(call)
+        if password_wire is None or key_wire is None:
+            return wire
         if _has_key_bearer(call):
             return key_wire
         try:
@@ -223,17 +220,19 @@ class FrontDesk:
             return raw_response(b"", None)
         if "GET" not in wire.allowed_methods(call.path):
             return wire.wrong_method(call, allowed) if (allowed := wire.allowed_methods(call.path)) else wire.not_found(call)
-        call.method = call.scope["method"] = "GET"
+        call.method = "GET"
+        # The server's own copy goes on saying HEAD: it drops the body.
+        call.scope = {**call.scope, "method": "GET"}
         return None
 
-    def _options(self, call: Call, headers: Sequence[Header], origin: bytes | None) -> Response:
-        allowed = self._by_path(call).allowed_methods(call.path)
+    def _options(self, call: Call) -> Response:
+        allowed, origin = self._by_path(call).allowed_methods(call.path), call.last(b"origin")
         if origin is None:
             return raw_response(b"", None, 204, [(b"allow", (allowed or "OPTIONS").encode())])
         if origin not in self._origins:
             text = "Invalid CORS request"
             return json_response({"error": text, "status": 403, "message": text}, 403)
-        asked = next((value for name, value in headers if name == b"access-control-request-headers"), b"")
+        asked = call.last(b"access-control-request-headers")
         return raw_response(
             b"",
             None,
@@ -281,9 +280,8 @@ def _looks_like_key(call: Call) -> bool:
     return _has_key_bearer(call) or call.header(b"x-api") is not None
 
 
-async def _read_body(headers: Sequence[Header], receive: Receive, most: int, seconds: float) -> bytes:
+async def _read_body(declared: bytes, receive: Receive, most: int, seconds: float) -> bytes:
     """The whole body, counted while it comes."""
-    declared = next((value for name, value in headers if name == b"content-length"), b"")
     if declared.isdigit() and int(declared[:20]) > most:
         raise _TooLargeError
     if declared == b"0":
@@ -309,10 +307,3 @@ async def _next(receive: Receive) -> Message:
     if message["type"] == "http.disconnect":
         raise _GoneError
     return message
-
-
-def _replayed(body: bytes) -> Receive:
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive

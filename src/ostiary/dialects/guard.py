@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
+from ostiary.http.calls import repeated
 from ostiary.settings import LOOPBACK_HOSTS, Settings
 
 MOST_HEADERS = 100
@@ -53,17 +56,13 @@ class Guard:
         self._by_address = settings.server.host in _EVERY_ADDRESS
         self._remembered: set[bytes] = set()
 
-    def __call__(self, scope: dict[str, Any]) -> Fault | None:
+    def __call__(self, scope: Mapping[str, Any]) -> Fault | None:
         """What is wrong with the head of this request."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        found: dict[bytes, bytes] = {}
-        size = 0
-        for name, value in headers:
-            size += len(name) + len(value)
-            if name in _ONCE:
-                if name in found:
-                    return _DUPLICATE
-                found[name] = value
+        found = dict(headers)
+        if len(found) < len(headers) and not _ONCE.isdisjoint(repeated(headers)):
+            return _DUPLICATE
+        size = sum(map(len, chain.from_iterable(headers)))
         if size > MOST_HEADER_BYTES or len(headers) > MOST_HEADERS:
             return _HEADERS
         if len(scope["query_string"]) + len(scope.get("raw_path") or b"") > MOST_TARGET:
@@ -80,7 +79,7 @@ class Guard:
             return _COMPRESSED
         return None
 
-    def _host(self, host: bytes | None, scope: dict[str, Any]) -> Fault | None:
+    def _host(self, host: bytes | None, scope: Mapping[str, Any]) -> Fault | None:
         if host in self._remembered:
             return None
         if host is None:

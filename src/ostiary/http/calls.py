@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -21,6 +22,9 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 
 
+NONE: frozenset[bytes] = frozenset()
+
+
 class MalformedBodyError(Exception):
     """The body is not the JSON that it claims to be."""
 
@@ -28,9 +32,21 @@ class MalformedBodyError(Exception):
 class Call:
     """One request: its scope, its whole body, who asks, and the services that answer."""
 
-    __slots__ = ("body", "client", "extra_headers", "is_limited", "method", "path", "path_params", "scope", "services")
+    __slots__ = (
+        "_headers",
+        "_repeated",
+        "body",
+        "client",
+        "extra_headers",
+        "is_limited",
+        "method",
+        "path",
+        "path_params",
+        "scope",
+        "services",
+    )
 
-    def __init__(self, scope: dict[str, Any], body: bytes, services: Services, client: Client) -> None:
+    def __init__(self, scope: MutableMapping[str, Any], body: bytes, services: Services, client: Client) -> None:
         self.scope = scope
         self.body = body
         self.services = services
@@ -40,6 +56,9 @@ class Call:
         self.path_params: Mapping[str, str] = {}
         self.extra_headers: list[Header] = []
         self.is_limited = True
+        given = scope["headers"]
+        self._headers: dict[bytes, bytes] = dict(given)
+        self._repeated = repeated(given) if len(self._headers) < len(given) else NONE
 
     @property
     def settings(self) -> Settings:
@@ -52,8 +71,12 @@ class Call:
 
     def header(self, name: bytes) -> str | None:
         """A header's value; None when it is absent or given twice."""
-        found = [value for key, value in self.scope["headers"] if key == name]
-        return found[0].decode("latin-1") if len(found) == 1 else None
+        value = self._headers.get(name)
+        return None if value is None or name in self._repeated else value.decode("latin-1")
+
+    def last(self, name: bytes) -> bytes | None:
+        """A header's value, the last of several."""
+        return self._headers.get(name)
 
     def bearer(self) -> str | None:
         """The credentials of `Authorization: Bearer …`, the scheme in any case, one blank; None for anything else."""
@@ -62,6 +85,8 @@ class Call:
 
     def cookie(self, name: str) -> str | None:
         """A cookie's value; None when it is absent or, under this name, sent twice with different values."""
+        if b"cookie" not in self._headers:
+            return None
         values = {
             value
             for key, header in self.scope["headers"]
@@ -100,6 +125,12 @@ class Call:
         if taken is not None:
             kept = [header for header in self.extra_headers if header[0] not in _LIMIT_NAMES]
             self.extra_headers = [*kept, *limit_headers(taken)]
+
+
+def repeated(headers: Iterable[Header]) -> frozenset[bytes]:
+    """The names that stand more than once."""
+    counts = Counter(name for name, _ in headers)
+    return frozenset(name for name, count in counts.items() if count > 1)
 
 
 def limit_headers(taken: Taken) -> list[Header]:

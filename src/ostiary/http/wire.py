@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
-from starlette.types import Receive, Send
 
 from ostiary.http.calls import Call, MalformedBodyError
 from ostiary.identity.asks import Answer
@@ -113,15 +112,10 @@ class Wire:
             app.add_api_route(path, _adapted(endpoint), **entry)
         return app
 
-    async def respond(self, call: Call, receive: Receive, send: Send) -> None:
-        """Answer, whatever happens."""
+    async def answer(self, call: Call) -> Response:
+        """The answer, whatever happens."""
         endpoint = self.exact.get((call.method, call.path))
-        if endpoint is not None:
-            response = await endpoint(call)
-            await response(call.scope, receive, send)
-            return
-        response = await self._by_pattern(call)
-        await response(call.scope, receive, send)
+        return await (endpoint(call) if endpoint is not None else self._by_pattern(call))
 
     @property
     def answers(self) -> Mapping[str, Answer]:

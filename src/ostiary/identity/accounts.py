@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, exists, func, or_, select, update
 
 from ostiary.identity.context import Context, new_id
 from ostiary.identity.refusals import AccountGone, SessionGone
@@ -54,6 +56,14 @@ class Candidate(msgspec.Struct, frozen=True):
     live_sessions: int
 
 
+class Arrival(msgspec.Struct, frozen=True):
+    """Whom a sign-in's identifier names, looked up before the proof was looked at (`bans.check_arrival`)."""
+
+    address: str
+    kind: str
+    candidate: Candidate | None
+
+
 def canonical(email: str) -> str:
     """The one spelling of an address: trimmed, lower-cased; tags, dots and Unicode forms stay (librechat-wire 5.1)."""
     return email.strip().lower()
@@ -68,13 +78,14 @@ COLUMNS = (*accounts.c, _has_factor.label("has_factor"))
 WIDTH = len(COLUMNS)
 
 
-def _candidate(*row: object) -> Candidate:
+def candidate_of(*row: object) -> Candidate:
+    """The row of a `CANDIDATE`."""
     account = Account(*row[:WIDTH])  # type: ignore[arg-type]
     credential_id, config, ban_id, live = row[WIDTH:]
     return Candidate(account, credential_id, config, ban_id is not None, live)  # type: ignore[arg-type]
 
 
-def _find_candidate(where: object, *order: object) -> Query[Candidate]:
+def _select_candidate(where: object, *order: object) -> Select[Any]:
     live = (
         select(func.count())
         .select_from(sessions)
@@ -91,8 +102,7 @@ def _find_candidate(where: object, *order: object) -> Query[Candidate]:
         or_(bans.c.expires_at.is_(None), bans.c.expires_at > bindparam("now")),
     )
     credential = and_(credentials.c.account_id == accounts.c.id, credentials.c.kind == bindparam("kind"))
-    return Query(
-        _candidate,
+    return (
         select(
             *COLUMNS,
             credentials.c.id.label("credential_id"),
@@ -103,14 +113,16 @@ def _find_candidate(where: object, *order: object) -> Query[Candidate]:
         .select_from(accounts.outerjoin(credentials, credential).outerjoin(bans, ban))
         .where(where)  # type: ignore[arg-type]
         .order_by(*order)  # type: ignore[arg-type]
-        .limit(1),
+        .limit(1)
     )
 
 
 _by_email = Query(Account, select(*COLUMNS).where(accounts.c.email == bindparam("email")))
 _by_id = Query(Account, select(*COLUMNS).where(accounts.c.id == bindparam("id")))
-_candidate_from_email_on = _find_candidate(accounts.c.email >= bindparam("email"), accounts.c.email)
-_candidate_by_id = _find_candidate(accounts.c.id == bindparam("id"))
+CANDIDATE = _select_candidate(accounts.c.email >= bindparam("email"), accounts.c.email)
+"""The first account from this address on, with what a sign-in needs to know of it."""
+_candidate_from_email_on = Query(candidate_of, CANDIDATE)
+_candidate_by_id = Query(candidate_of, _select_candidate(accounts.c.id == bindparam("id")))
 _page = Query(
     Account,
     select(*COLUMNS).where(accounts.c.email > bindparam("after")).order_by(accounts.c.email).limit(bindparam("most")),

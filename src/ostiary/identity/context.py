@@ -85,6 +85,8 @@ class Services:
     answers: dict[str, Callable[[Context, str], Awaitable[None]]] = field(default_factory=dict)
     """What is done about a stranger's request for mail, by what was asked (`identity.asks`)."""
     wake_outbox: Callable[[], None] = lambda: None
+    noted_places: dict[bytes, int] = field(default_factory=dict)
+    """Digests of places whose rows this process has written lately, the oldest first, and when (`identity.places`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from ostiary.storage.tables import places
 
 NOBODY = ""
 _LENGTH = 12
+NOTED_FOR = 24 * 3600 * 1_000_000
+MOST_NOTED = 4096
 
 _clients = Query(
     bytes,
@@ -39,15 +41,30 @@ async def known(ctx: Context, account_id: str | None, household: str) -> str | N
     return f"{whose}@{household}" + (f" {client.hex()}" if client in clients else "")
 
 
+def is_noted(ctx: Context, account_id: str, household: str) -> bool:
+    """Whether this process has written within the day that this client was here: its row need be neither read nor written.
+
+    The row may be gone sooner only with its account, whose id never comes back.
+    """
+    noted_at = ctx.services.noted_places.get(_household(ctx, account_id, household) + _client(ctx, account_id))
+    return noted_at is not None and noted_at <= ctx.now < noted_at + NOTED_FOR
+
+
 async def remember(ctx: Context, account_id: str, household: str) -> None:
     """The account has a session from here."""
-    await ctx.db.run(
-        _remember,
-        account_id=account_id,
-        household=_household(ctx, account_id, household),
-        client=_client(ctx, account_id),
-        seen_at=ctx.now,
-    )
+    if is_noted(ctx, account_id, household):
+        return
+    place, client, now = _household(ctx, account_id, household), _client(ctx, account_id), ctx.now
+    await ctx.db.run(_remember, account_id=account_id, household=place, client=client, seen_at=now)
+
+    async def note() -> None:
+        noted = ctx.services.noted_places
+        noted.pop(place + client, None)
+        noted[place + client] = now
+        if len(noted) > MOST_NOTED:
+            del noted[next(iter(noted))]
+
+    ctx.afterwards.append(note)
 
 
 async def sweep(ctx: Context, before: int) -> int:

@@ -13,7 +13,7 @@ import msgspec
 
 from ostiary.crypto.tokens import TokenHash
 from ostiary.identity import accounts, audit, bans, challenges, credentials, devices, notices, places, sessions, throttle, totp
-from ostiary.identity.accounts import Account, Candidate
+from ostiary.identity.accounts import Account, Arrival, Candidate
 from ostiary.identity.context import Context
 from ostiary.identity.factors import FactorProof
 from ostiary.identity.methods import Proof, Verified
@@ -55,10 +55,16 @@ class Ticket:
     challenge_hash: TokenHash
 
 
-async def sign_in(ctx: Context, proof: Proof, ticket: Ticket) -> SignedIn | FactorRequired:
-    """Check a first proof and admit. Raises ProofRefused, LockedOut, Busy, and what `admit` raises."""
+async def sign_in(ctx: Context, proof: Proof, ticket: Ticket, arrival: Arrival | None = None) -> SignedIn | FactorRequired:
+    """Check a first proof and admit. Raises ProofRefused, LockedOut, Busy, and what `admit` raises.
+
+    An `arrival` of the same unit spares the look-up, where it is of the proof's own identifier and kind.
+    """
     method = ctx.services.methods[type(proof)]
-    candidate = await accounts.candidate(ctx, proof.email, method.kind)
+    if arrival is not None and (arrival.address, arrival.kind) == (accounts.canonical(proof.email), method.kind):
+        candidate = arrival.candidate
+    else:
+        candidate = await accounts.candidate(ctx, proof.email, method.kind)
     counted = await throttle.attempt(ctx, proof.email, candidate)
     try:
         verified = await method.verify(ctx, candidate, proof)

@@ -108,7 +108,8 @@ async def attempt(ctx: Context, email: str, candidate: Candidate | None) -> Atte
 
 async def knows_address(ctx: Context, account_id: str) -> bool:
     """Whether the account has had a session from the client's household."""
-    return await places.known(ctx, account_id, network(ctx.client.address)) is not None
+    household = network(ctx.client.address)
+    return places.is_noted(ctx, account_id, household) or await places.known(ctx, account_id, household) is not None
 
 
 async def succeeded(ctx: Context, counted: Attempt | None) -> None:

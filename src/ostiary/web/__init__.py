@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from starlette.responses import Response
-from starlette.types import Receive, Send
 
 from ostiary.http.calls import Call, Header
 from ostiary.http.wire import Endpoint, Wire
@@ -57,10 +56,10 @@ class Pages(Wire):
         """Serve `endpoint`. A page's GET changes nothing, so that neither a scanner nor a prefetch does."""
         self.route(method, path, endpoint, summary=path, answers={200: {}})
 
-    async def respond(self, call: Call, receive: Receive, send: Send) -> None:
+    async def answer(self, call: Call) -> Response:
         call.scope[ASSETS] = self._assets
         call.scope[DEPARTURE] = self._departure
-        await super().respond(call, receive, send)
+        return await super().answer(call)
 
     @property
     def answers(self) -> Mapping[str, Answer]:

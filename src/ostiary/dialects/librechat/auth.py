@@ -27,6 +27,7 @@ from ostiary.identity import (
     throttle,
     verification,
 )
+from ostiary.identity.accounts import Arrival
 from ostiary.identity.context import Context
 from ostiary.identity.methods import Verified
 from ostiary.identity.passwords import Password
@@ -45,22 +46,22 @@ async def login(call: Call) -> Response:
     secret = random_hex()
     async with call.begin() as ctx:
         await deps.limited(call, ctx, ctx.services.rules.login, "logins", email=body.get("email"))
-        await bans.check_address(ctx)
+        arrival = await bans.check_arrival(ctx, body.get("email"), credentials.PASSWORD)
         policy = ctx.settings.policy
         if not (policy.allow_email_login or policy.allow_email_login_override):
             raise MethodClosed
-        outcome = await _first_proof(ctx, body, ticket(call, secret))
+        outcome = await _first_proof(ctx, body, ticket(call, secret), arrival)
     return signed_in(call, ctx, outcome, secret)
 
 
-async def _first_proof(ctx: Context, body: Mapping[str, Any], ticket: Ticket) -> SignedIn | FactorRequired:
+async def _first_proof(ctx: Context, body: Mapping[str, Any], ticket: Ticket, arrival: Arrival) -> SignedIn | FactorRequired:
     """A password of ours; with a directory, any name and the password that it knows (section 9)."""
     their_directory = ctx.services.directory
     if their_directory is not None:
         identifier, password = schemas.directory_fields(body)
         return await directory.sign_in(ctx, their_directory, identifier, password, ticket)
     email, password = schemas.login_fields(body, ctx.settings)
-    return await sign_in.sign_in(ctx, Password(email, password), ticket)
+    return await sign_in.sign_in(ctx, Password(email, password), ticket, arrival)
 
 
 def ticket(call: Call, secret: str, page_token: str = "") -> Ticket:

@@ -52,11 +52,12 @@ def require_own_site(call: Call) -> None:
 
 async def principal(call: Call, ctx: Context) -> Principal:
     """Who acts: the bearer's live session and its account (section 1.3). Raises BearerRefused."""
-    if call.header(b"authorization") is None or call.bearer() is None:
+    bearer = call.bearer()
+    if bearer is None:
         raise BearerRefused("No auth token")
     if (vouched := await reuse.principal(call, ctx)) is not None:
         return vouched
-    session_id = tokens.read_access(call.services, call.bearer(), ctx.now)
+    session_id = tokens.read_access(call.services, bearer, ctx.now)
     found = await sessions.by_id(ctx, session_id)
     if found is None:
         raise BearerRefused("Unauthorized")

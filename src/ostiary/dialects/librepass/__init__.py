@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 
 from starlette.responses import Response
-from starlette.types import Receive, Send
 
 from ostiary.dialects import own_sessions
 from ostiary.dialects.librepass import actuator, auth, errors, schemas, user, vault
@@ -44,10 +43,10 @@ class LibrePass(Wire):
             "key_verification": partial(verification.answer, style=auth.VERIFICATION, template="key_verification"),
         }
 
-    async def respond(self, call: Call, receive: Receive, send: Send) -> None:
+    async def answer(self, call: Call) -> Response:
         """As every wire, and RATE_LIMIT_ENABLED=false switches this one's limits off."""
         call.is_limited = call.settings.limits.librepass_limits
-        await super().respond(call, receive, send)
+        return await super().answer(call)
 
     def refused(self, call: Call, refusal: Refusal) -> Response:
         return errors.answer(call, refusal)

@@ -11,7 +11,7 @@ from ostiary.crypto.tokens import new_key
 from ostiary.dialects.librepass import deps, errors, schemas
 from ostiary.dialects.librepass.errors import BodyRefused
 from ostiary.http.calls import Call, json_response, redirect
-from ostiary.identity import accounts, asks, bans, key_accounts, registration, sessions, sign_in, verification
+from ostiary.identity import accounts, asks, bans, credentials, key_accounts, registration, sessions, sign_in, verification
 from ostiary.identity.context import Context
 from ostiary.identity.factors import AnyCode
 from ostiary.identity.links import LinkStyle
@@ -76,25 +76,28 @@ async def oauth(call: Call) -> Response:
         raise BodyRefused(errors.UNREADABLE)
     async with call.begin() as ctx:
         await deps.limited(ctx, ctx.services.rules.standard, deps.by_address(ctx))
+        if grant == "login":
+            return await _login(call, ctx)
         await bans.check_address(ctx)
-        match grant:
-            case "login":
-                return await _login(call, ctx)
-            case "2fa":
-                return await _answer(call, ctx)
-            case _:
-                raise BodyRefused(errors.GRANT)
+        if grant == "2fa":
+            return await _answer(call, ctx)
+        raise BodyRefused(errors.GRANT)
 
 
 async def _login(call: Call, ctx: Context) -> Response:
     """6.3. With a factor owed, the key handed out opens nothing until 6.4; then the same key does."""
-    given = deps.decoded(call.body, schemas.Login, errors.SYNTAX)
+    try:
+        given = deps.decoded(call.body, schemas.Login, errors.SYNTAX)
+    except BodyRefused:
+        await bans.check_address(ctx)
+        raise
+    arrival = await bans.check_arrival(ctx, given.email, credentials.PUBLIC_KEY)
     rule, bucket = ctx.services.rules.standard, deps.by_email(ctx, given.email)
     await deps.limited(ctx, rule, bucket)
     key = new_key()
     stored = sessions.key_hash(ctx.services, key)
     ticket = Ticket(SessionRequest(kind=KEY, token_hash=stored), stored)
-    outcome = await sign_in.sign_in(ctx, SharedKey(given.email, given.shared_key), ticket)
+    outcome = await sign_in.sign_in(ctx, SharedKey(given.email, given.shared_key), ticket, arrival)
     await deps.give_back(ctx, rule, bucket)
     return json_response({"userId": outcome.account.id, "apiKey": key, "verified": isinstance(outcome, SignedIn)})
 
