@@ -60,7 +60,8 @@ lanes: ## compare the hashing lanes with the bcrypt package 100,000 times, under
 
 pictures: ## photograph the pages on the way of the browser journeys, into docs/pictures/
 	@scripts/setup test
-	OSTIARY_PICTURES=docs/pictures $(BIN)/pytest -q tests/web/test_journeys.py
+	rm -f docs/pictures/*.png
+	OSTIARY_PICTURES=docs/pictures $(BIN)/pytest -q tests/web/test_journeys.py tests/web/test_key_journeys.py -k "signs_up or phone or owner or life"
 
 lock: ## write the lock files anew, with the newest versions that fit (hashes, no addresses)
 	@scripts/setup check

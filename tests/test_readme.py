@@ -26,6 +26,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
+def test_every_picture_is_there_by_day_and_by_night() -> None:
+    shown = set(re.findall(r"docs/pictures/([\w-]+\.png)", README))
+
+    assert shown == {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+    assert {name.replace(".png", "-dark.png") for name in shown if "-dark" not in name} <= shown
+
+
 def _commands(wire: str) -> list[str]:
     return re.findall(rf"<!-- run: {wire} -->\n```sh\n(.*?)```", README, re.DOTALL)
 

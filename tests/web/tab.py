@@ -28,6 +28,7 @@ DESK: dict[str, Any] = {"viewport": {"width": 1080, "height": 760}, "locale": "e
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 BUTTON = "main form button:not([type=button])"
 MAIL_SECONDS = 60
+TALL = 1180
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,21 @@ async def seen(page: Page, title: str, picture: str = "") -> None:
     assert await barriers(page) == []
     assert await fits(page)
     if PICTURES and picture:
-        await page.screenshot(path=Path(PICTURES) / f"{picture}.png", animations="disabled", caret="hide")
+        await photographed(page, Path(PICTURES) / picture)
+
+
+async def photographed(page: Page, path: Path) -> None:
+    """By day and by night, as far down as a tall screen shows it: `<path>.png`, `<path>-dark.png`."""
+    before = page.viewport_size
+    assert before is not None
+    height = int(await page.evaluate("document.documentElement.scrollHeight"))
+    await page.set_viewport_size({"width": before["width"], "height": min(height, TALL)})
+    is_night = await page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    for colours, name in (("light", f"{path.name}.png"), ("dark", f"{path.name}-dark.png")):
+        await page.emulate_media(color_scheme="dark" if colours == "dark" else "light")
+        await page.screenshot(path=path.with_name(name), animations="disabled", caret="hide")
+    await page.emulate_media(color_scheme="dark" if is_night else "light")
+    await page.set_viewport_size(before)
 
 
 async def fits(page: Page) -> bool:
