@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from hashlib import sha256
 from urllib.parse import parse_qsl, urlsplit
 
@@ -10,17 +9,11 @@ import pytest
 
 from ostiary.identity import accounts
 from tests.conftest import MakeHouse
-from tests.federation.hostile import Provider, me, provider, walk
-from tests.house import Clock, House
+from tests.federation.hostile import Provider, me, walk
+from tests.house import House
 
 PANEL = "http://localhost:3000"
 VERIFIER = "what only the panel knows"
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Provider]:
-    async with provider(Clock()) as served:
-        yield served
 
 
 @pytest.fixture

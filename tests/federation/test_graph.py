@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 import httpx
@@ -15,17 +14,11 @@ from ostiary.storage.statements import Statement
 from ostiary.storage.tables import provider_sessions
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import Browser
-from tests.federation.hostile import Answer, Provider, provider, walk
+from tests.federation.hostile import Answer, Provider, walk
 from tests.federation.test_oauth_stories import ALL_ROWS, bearer, open_for
-from tests.house import Clock, House
+from tests.house import House
 
 FORGET_ALL = Statement(delete(provider_sessions))
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Provider]:
-    async with provider(Clock()) as served:
-        yield served
 
 
 @pytest.fixture

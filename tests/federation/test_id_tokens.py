@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,8 +14,8 @@ from joserfc import jws
 from joserfc.jwk import OKPKey
 
 from tests.conftest import MakeHouse
-from tests.federation.hostile import CLIENT_ID, CLIENT_SECRET, Provider, is_in, provider, rsa_key, signed, walk
-from tests.house import Clock, House
+from tests.federation.hostile import CLIENT_ID, CLIENT_SECRET, Provider, is_in, rsa_key, signed, walk
+from tests.house import House
 
 Claims = dict[str, Any]
 
@@ -24,12 +24,6 @@ Claims = dict[str, Any]
 def engine() -> str:
     """Nothing here depends on the engine but what `test_oauth_stories.py` runs on both."""
     return "sqlite"
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Provider]:
-    async with provider(Clock()) as served:
-        yield served
 
 
 @pytest.fixture

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from ostiary.identity import accounts
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import Browser, enrolled
-from tests.federation.hostile import Provider, is_in, me, provider, reasons, walk
+from tests.federation.hostile import Provider, is_in, me, reasons, walk
 from tests.federation.test_oauth_stories import open_for
-from tests.house import ORIGIN, Clock, House
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Provider]:
-    async with provider(Clock()) as served:
-        yield served
+from tests.house import ORIGIN, House
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -24,8 +23,8 @@ from ostiary.federation.providers import RedirectProvider
 from ostiary.federation.transport import Transport
 from ostiary.settings import Apple, OpenID
 from tests.conftest import MakeHouse
-from tests.federation.hostile import CLIENT_ID, CLIENT_SECRET, Answer, Provider, is_in, me, provider, reasons
-from tests.house import ORIGIN, Clock, House
+from tests.federation.hostile import CLIENT_ID, CLIENT_SECRET, Answer, Provider, is_in, me, reasons
+from tests.house import ORIGIN, House
 
 GITHUB_USER = {"id": 583231, "login": "octocat", "name": "The Octocat", "avatar_url": "https://avatars.example.org/1"}
 GITHUB_EMAILS = [
@@ -38,12 +37,6 @@ GITHUB_EMAILS = [
 def engine() -> str:
     """Nothing here depends on the engine."""
     return "sqlite"
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Provider]:
-    async with provider(Clock()) as served:
-        yield served
 
 
 def serve(op: Provider, answers: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,17 +21,11 @@ from ostiary.storage.statements import Query
 from ostiary.storage.tables import provider_sessions
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import Browser, enrolled
-from tests.federation.hostile import Provider, is_in, me, provider, reasons, rsa_key, signed, walk
-from tests.house import ORIGIN, Clock, House
+from tests.federation.hostile import Provider, is_in, me, reasons, rsa_key, signed, walk
+from tests.house import ORIGIN, House
 
 ALL_ROWS = Query(ProviderSession, select(provider_sessions))
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Provider]:
-    async with provider(Clock()) as served:
-        yield served
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -23,7 +23,7 @@ from tests.federation.hostile import (
     signed,
     walk,
 )
-from tests.house import ORIGIN, Clock, House
+from tests.house import ORIGIN, House
 
 Claims = dict[str, Any]
 
@@ -32,12 +32,6 @@ Claims = dict[str, Any]
 def engine() -> str:
     """Nothing here depends on the engine but what `test_oauth_stories.py` runs on both."""
     return "sqlite"
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Provider]:
-    async with provider(Clock()) as served:
-        yield served
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from ostiary.identity import accounts
 from ostiary.identity.refusals import FederationRefused
 from ostiary.settings.providers import Federation
 from tests.conftest import MakeHouse
-from tests.federation.hostile import Answer, Provider, me, provider
+from tests.federation.hostile import Answer, Provider, me
 from tests.federation.test_played_providers import come, open_for
-from tests.house import ORIGIN, Clock, House
+from tests.house import ORIGIN, House
 from tests.services.openid import PlayedProviders
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -34,12 +34,6 @@ def played() -> Iterator[PlayedProviders]:
 async def person(played: PlayedProviders) -> AsyncIterator[httpx.AsyncClient]:
     async with played.browser() as client:
         yield client
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Provider]:
-    async with provider(Clock()) as served:
-        yield served
 
 
 def show(op: Provider, content: bytes, status: int, headers: dict[str, str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import select
@@ -18,17 +17,16 @@ from ostiary.storage.database import UnavailableError
 from ostiary.storage.statements import Query
 from ostiary.storage.tables import provider_sessions as table
 from tests.conftest import MakeHouse
-from tests.federation.hostile import Answer, Provider, me, provider, walk
-from tests.house import Clock, House
+from tests.federation.hostile import Answer, Provider, me, walk
+from tests.house import House
 
 ALL_ROWS = Query(ProviderSession, select(table))
 
 
 @pytest.fixture
-async def op() -> AsyncIterator[Provider]:
-    async with provider(Clock()) as served:
-        served.refreshing = True
-        yield served
+def op(op: Provider) -> Provider:
+    op.refreshing = True
+    return op
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from base64 import urlsafe_b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx
@@ -15,17 +15,16 @@ from ostiary.crypto.jwt import Signer
 from ostiary.identity import accounts, audit, bans, sessions
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import Browser, enrolled
-from tests.federation.hostile import Claims, Provider, is_in, me, provider, rsa_key, signed, walk
-from tests.house import Clock, House
+from tests.federation.hostile import Claims, Provider, is_in, me, rsa_key, signed, walk
+from tests.house import House
 
 SPENT = (403, "Invalid OpenID refresh token")
 
 
 @pytest.fixture
-async def op() -> AsyncIterator[Provider]:
-    async with provider(Clock()) as served:
-        served.refreshing = True
-        yield served
+def op(op: Provider) -> Provider:
+    op.refreshing = True
+    return op
 
 
 @pytest.fixture
