@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import re
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +57,32 @@ def _run(command: str, place: Served, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize(("user", "expected"), [(0, 200), (65534, 403)])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_mailbox_is_read_by_whoever_runs_the_server_and_by_no_other_user(
+    place: Served, user: int, expected: int, host: str
+) -> None:
+    told, tells = multiprocessing.Pipe(duplex=False)
+    url = f"{place.url.replace('127.0.0.1', host)}/mailbox"
+
+    # A copy of this process: another user may not be allowed to start the program that this one runs.
+    asking = multiprocessing.get_context("fork").Process(target=_ask_as, args=(user, url, tells))
+    asking.start()
+    asking.join()
+
+    assert told.poll()
+    assert told.recv() == expected
+
+
+def _ask_as(user: int, url: str, tells: Connection) -> None:
+    os.setuid(user)
+    try:
+        tells.send(urllib.request.urlopen(url, timeout=60).status)  # noqa: S310 - our own address
+    except urllib.error.HTTPError as refused:
+        tells.send(refused.code)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the README uses curl")

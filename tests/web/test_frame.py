@@ -309,6 +309,7 @@ def test_every_text_is_used_somewhere() -> None:
     of_pages = {
         "otherwise",
         "banned_account",
+        "mailbox",
         "not_found",
         "malformed",
         "failed",

@@ -133,7 +133,7 @@ def _text(facts: dict[str, Any]) -> str:
         "The first account becomes ADMIN. Make it in this folder, with the same settings, in one of these ways:",
         *(f"  {way}" for way in facts["first_account"]),
         *([f"Pages for people: {facts['pages']}."] if facts["pages"] else []),
-        *([f"Mails are shown to this machine at {facts['mailbox']}."] if facts["mailbox"] else []),
+        *([f"Mails are shown to you, on this machine, at {facts['mailbox']}."] if facts["mailbox"] else []),
         *(f"Warning: {warning}." for warning in facts["warnings"]),
     ]
     return "\n".join(lines)

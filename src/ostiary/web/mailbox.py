@@ -1,7 +1,8 @@
 """The local mailbox as a page: for whoever tries Ostiary on this machine without SMTP, and for nobody else.
 
 Mails hold links that give access. So it is there only without SMTP, only for a browser on this machine that asks under a name of
-this machine (a name that an attacker owns can be made to point here), and for no page of another site.
+this machine (a name that an attacker owns can be made to point here), for no page of another site, and for no other user: the
+mailbox's files are closed to them as well.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
+from ostiary.http import peers
 from ostiary.http.calls import Call, is_direct_loopback
 from ostiary.settings import LOOPBACK_HOSTS
 from ostiary.web.problems import problem
@@ -28,6 +30,10 @@ _ADDRESS = re.compile(r"(https?://[^\s<>\"]+)")
 
 def is_open(call: Call) -> bool:
     """Whether this browser may read it."""
+    return _is_there(call) and peers.is_ours(call)
+
+
+def _is_there(call: Call) -> bool:
     host = urlsplit(f"//{call.header(b'host') or ''}").hostname or ""
     is_here = is_direct_loopback(call) and host in LOOPBACK_HOSTS
     return not call.settings.mail.is_configured and is_here and call.header(b"sec-fetch-site") in {None, "none", "same-origin"}
@@ -35,8 +41,10 @@ def is_open(call: Call) -> bool:
 
 async def show(call: Call) -> Response:
     """The newest mails, or the one that `mail=` names. Its text, never its HTML: what strangers wrote runs nowhere."""
-    if not is_open(call):
+    if not _is_there(call):
         return problem(call, 404, "refused.not_found")
+    if not peers.is_ours(call):
+        return problem(call, 403, "refused.mailbox")
     folder = call.settings.server.data / "mailbox"
     name = call.query("mail")
     if name is None:
