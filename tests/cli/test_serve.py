@@ -123,7 +123,7 @@ def test_people_are_told_in_plain_lines(tmp_path: Path) -> None:
 
 def test_several_processes_share_one_port(tmp_path: Path) -> None:
     with RedisServer() as redis, serving(tmp_path, OSTIARY_WORKERS="2", REDIS_URL=redis.url) as (process, said):
-        with httpx.Client(base_url=said["url"], timeout=30) as client:
+        with httpx.Client(base_url=said["url"], timeout=120) as client:
             assert client.get("/health").text == "OK"
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_SECONDS) == 0
