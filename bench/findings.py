@@ -24,6 +24,8 @@ class Conditions(msgspec.Struct):
     python: str = platform.python_version()
     processor: str = ""
     cores: int = CORES
+    packages: str = "development"
+    """Whose packages the server ran with: `production` has no others."""
 
 
 class Report(msgspec.Struct):

@@ -33,6 +33,8 @@ class Client(msgspec.Struct):
 
     requests: list[bytes]
     cookie: str = ""
+    member: str = ""
+    """Where an answer has what the next request carries, if not in the cookie: the text of this name in its JSON."""
 
 
 class Stream(msgspec.Struct):
@@ -75,6 +77,7 @@ class _Talker(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.cookie = client.cookie
         self._requests = client.requests
+        self._member = client.member
         self._expect = expect
         self._result = result
         self._position = 0
@@ -113,7 +116,7 @@ class _Talker(asyncio.Protocol):
         elif self._window.begins_at <= now < self._window.ends_at:
             self._result.latencies.append(now - self._asked_at)
         if self.cookie:
-            self.cookie = reply.cookie("refreshToken") or self.cookie
+            self.cookie = reply.chained(self._member) or self.cookie
         if now >= self._window.ends_at:
             self._finish()
         elif not self._interval:

@@ -97,7 +97,7 @@ def _ratios(report: Report) -> list[str]:
         line("refresh p99 between logins, of its idle p99", busy("refresh")),
         line("start to first answer, with tables to make", [report.start_seconds], " s"),
         line("start to first answer", report.starts or [report.start_seconds], " s"),
-        line(f"memory after {report.requests} requests", [report.memory / 1e6], " MB"),
+        line(f"memory after {report.requests} requests, {report.conditions.packages}", [report.memory / 1e6], " MB"),
     ]
 
 

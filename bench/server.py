@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from bench.load import ROOT
 from bench.wire import Connection, request
 from tests.services import Server
 from tests.services.postgres import PostgresServer
@@ -80,9 +81,10 @@ class Measured(Server):
 class OstiaryServer(Measured):
     """Serves on 127.0.0.1 with its logs in a file, as it does in production."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], python: Path | None = None) -> None:
         super().__init__()
         self.environment = environment
+        self._python = python or Path(sys.executable)
 
     def start_again(self) -> float:
         """End it and start it on what it has stored; the seconds until it answers."""
@@ -99,11 +101,12 @@ class OstiaryServer(Measured):
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "OSTIARY_DATA": str(self.directory / "data"),
+            "PYTHONPATH": str(ROOT / "src"),
             **SETTINGS,
             **self.environment,
         }
         # A folder of its own also means that no .env is read.
-        return ["env", *(f"{name}={value}" for name, value in variables.items()), sys.executable, "-m", "ostiary", "serve"]
+        return ["env", *(f"{name}={value}" for name, value in variables.items()), str(self._python), "-m", "ostiary", "serve"]
 
     def _ask_whether_ready(self, connection: Connection) -> None:
         connection.ask(request("GET", "/livez"))

@@ -26,6 +26,13 @@ class Reply:
     def json(self) -> Any:  # noqa: ANN401 - whatever the server said
         return json.loads(self.body)
 
+    def chained(self, member: str) -> str:
+        """What the next refresh carries: the cookie `refreshToken`, or the text of this name in the JSON."""
+        if not member:
+            return self.cookie("refreshToken")
+        found = re.search(rb'"%s": ?"([^"]+)"' % member.encode(), self.body)
+        return found[1].decode() if found else ""
+
     def cookie(self, name: str) -> str:
         """A cookie that this answer sets, or the empty text."""
         _, found, rest = self.head.partition(f"\r\nset-cookie: {name}=".encode())

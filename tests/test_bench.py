@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 
-from bench import goals, peers, plot
+from bench import documents, goals, peers, plot
 from bench.enumeration import auc
+from bench.findings import Report
 from bench.wire import parsed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +53,14 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+def told_in_documents(found: Path, tree: Path) -> dict[str, str]:
+    """What a whole run would have written into copies of the documents."""
+    (tree / "docs").mkdir(parents=True)
+    for name in ("README.md", "docs/performance.md"):
+        shutil.copy(ROOT / name, tree / name)
+    return {path.name: path.read_text() for path in documents.write(msgspec.json.decode(found.read_bytes(), type=Report), tree)}
+
+
 def test_a_quick_run_measures_every_operation_and_writes_it_down(tmp_path: Path) -> None:
     table = run("bench", "--quick", "--output", str(tmp_path))
 
@@ -58,6 +69,10 @@ def test_a_quick_run_measures_every_operation_and_writes_it_down(tmp_path: Path)
     for ratio in RATIOS:
         assert re.search(rf"^{ratio} +\d", table, re.MULTILINE), ratio
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".md", ".txt"}
+    told = told_in_documents(next(tmp_path.glob("*.json")), tmp_path / "tree")
+    for row in ("session check", "refresh", "preLogin", "key login", "login"):
+        assert re.search(rf"^\| {row} \| \d.*µs \|$", told["README.md"], re.MULTILINE), row
+    assert "| server CPU of a key login |" in told["performance.md"]
 
 
 def test_known_and_unknown_addresses_get_the_same_status_for_every_question() -> None:
