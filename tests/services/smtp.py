@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
+PATIENCE_SECONDS = 60
+"""A mail that is on its way comes sooner; on a busy machine it may take its time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -56,12 +59,12 @@ class MailServer:
         self,
         recipient: str,
         subject_contains: str = "",
-        timeout: float = 5,  # noqa: ASYNC109 - the one waiting is a thread, which no cancellation reaches
+        timeout: float = PATIENCE_SECONDS,  # noqa: ASYNC109 - the one waiting is a thread, which no cancellation reaches
     ) -> EmailMessage:
         """As `wait`, while the event loop of the test goes on."""
         return await asyncio.to_thread(self.wait, recipient, subject_contains, timeout)
 
-    def wait(self, recipient: str, subject_contains: str = "", timeout: float = 5) -> EmailMessage:
+    def wait(self, recipient: str, subject_contains: str = "", timeout: float = PATIENCE_SECONDS) -> EmailMessage:
         """The first such mail not handed out before: asking again waits for the next. Raises AssertionError."""
         deadline = time.monotonic() + timeout
         with self._arrived:

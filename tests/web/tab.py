@@ -27,7 +27,6 @@ PICTURES = os.environ.get("OSTIARY_PICTURES")
 DESK: dict[str, Any] = {"viewport": {"width": 1080, "height": 760}, "locale": "en-GB"}
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 BUTTON = "main form button:not([type=button])"
-MAIL_SECONDS = 60
 TALL = 1180
 
 
@@ -41,7 +40,7 @@ class Place:
 
     async def link(self, recipient: str, about: str) -> str:
         """The link in the mail."""
-        mail = await self.mail.wait_for(recipient, about, MAIL_SECONDS)
+        mail = await self.mail.wait_for(recipient, about)
         return str(re.findall(r"https?://\S+", text_of(mail))[0])
 
     async def register(self, email: str, password: str) -> None:

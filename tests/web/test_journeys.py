@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,7 @@ async def test_an_owner_looks_after_the_account_and_comes_back_by_code(tab: Page
     assert tab.url.endswith("/account?notice=password_changed")
     app, codes = await enrol(tab, "desk-set-up", "desk-codes")
     assert len(codes) == 10
-    assert await download(tab) == codes
+    assert await kept(tab) == [codes] * 3
     await follow(tab, "I have kept them")
     await follow(tab, "Sign out")
     await enter(tab, email, SECOND)
@@ -207,15 +208,30 @@ async def test_an_owner_looks_after_the_account_and_comes_back_by_code(tab: Page
         assert tab.url.endswith(expected)
 
     await send(tab, code=codes[1])
+    await follow(tab, "Sign out everywhere else")
+    assert "Every other device has been signed out." in await tab.inner_text("[role=status]")
+    assert not await tab.is_visible("text=Sign out everywhere else")
     await follow(tab, "Delete account")
     await seen(tab, "Delete your account")
     await send(tab, password=SECOND, code=codes[2])
     assert tab.url.endswith("/login?notice=deleted")
 
 
-async def download(tab: Page) -> list[str]:
-    """What the file with the codes holds, below the name of the place."""
+async def kept(tab: Page) -> list[list[str]]:
+    """What the buttons beneath the codes give: the clipboard, the file below the name of the place, and what is printed."""
+    await tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await tab.click("text=Copy")
+    await tab.wait_for_selector("text=Copied")
+    copied = str(await tab.evaluate("navigator.clipboard.readText()"))
     async with tab.expect_download() as download:
         await tab.click("text=Download")
-    kept = Path(await (await download.value).path()).read_text()  # noqa: ASYNC240 - the loop has nothing else to do
-    return [line for line in kept.splitlines()[2:] if line]
+    written = Path(await (await download.value).path()).read_text()  # noqa: ASYNC240 - the loop has nothing else to do
+    # A browser without a window prints nothing: the page asks it to, and shows paper the codes alone.
+    await tab.evaluate("window.print = () => document.body.classList.add('printed')")
+    await tab.click("text=Print")
+    await tab.wait_for_selector("body.printed")
+    await tab.emulate_media(media="print")
+    printed = await tab.inner_text("body")
+    await tab.emulate_media(media="screen")
+    assert "Download" not in printed
+    return [copied.splitlines(), [line for line in written.splitlines()[2:] if line], re.findall(r"\b[0-9a-f]{8}\b", printed)]

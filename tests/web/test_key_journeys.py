@@ -25,7 +25,7 @@ from tests.house import text_of
 from tests.served import free_port
 from tests.services.browser import barriers, somebody
 from tests.services.relay import Relay
-from tests.web.tab import BUTTON, MAIL_SECONDS, PHONE, Place, come, enrol, fill, fits, follow, heading, open_place, seen, send
+from tests.web.tab import BUTTON, PHONE, Place, come, enrol, fill, fits, follow, heading, open_place, seen, send
 from tests.web.visitor import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -236,7 +236,7 @@ async def read_the_hint(page: Page, place: Place, email: str) -> None:
     await seen(page, "Password hint")
     await send(page, email=email)
     await seen(page, "Check your mail")
-    assert "a pangram" in text_of(await place.mail.wait_for(email, "hint", MAIL_SECONDS))
+    assert "a pangram" in text_of(await place.mail.wait_for(email, "hint"))
 
 
 async def test_a_password_that_does_leave_is_found(page: Page, place: Place, relay: Relay) -> None:
