@@ -40,6 +40,14 @@ async def test_ten_failures_from_unknown_devices_close_the_door_to_them(house: H
     assert await tried(browser(house, "198.51.100.201"), password=PASSWORD) == LOCKED
 
 
+async def test_a_stranger_at_one_address_does_not_close_the_door_to_the_owner_at_a_new_one(house: House, owner: Browser) -> None:
+    stranger = browser(house, "198.51.100.7")
+    answers = [await tried(stranger) for _ in range(11)]
+
+    assert answers == [WRONG] * 10 + [LOCKED]
+    assert (await tried(browser(house, "203.0.113.5"), password=PASSWORD))[0] == 200
+
+
 async def test_the_owners_known_device_still_gets_in_from_anywhere(house: House, owner: Browser) -> None:
     await attacked(house)
     owner.client.cookies.delete("refreshToken")
