@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from ostiary.identity import bans
+from ostiary.identity import accounts, bans
 from tests.conftest import MakeHouse
 from tests.federation.hostile import (
     CLIENT_SECRET,
@@ -159,9 +159,14 @@ async def test_oau_14_a_pre_registered_account_gives_way_to_who_proves_the_addre
     assert (await me(browser))["name"] == "Ada Lovelace"
 
 
-async def test_oau_14_an_unverified_address_takes_nobodys_account(house: House, op: Provider) -> None:
+@pytest.mark.parametrize("is_verified_here", [True, False])
+async def test_oau_14_an_unverified_address_takes_nobodys_account(house: House, op: Provider, is_verified_here: bool) -> None:
     body = {"name": "Ada", "email": "ada@example.org", "password": "lamp-at-noon", "confirm_password": "lamp-at-noon"}
     await house.client.post("/api/auth/register", json=body)
+    if not is_verified_here:
+        async with house.begin() as ctx:
+            account = await accounts.named(ctx, "ada@example.org")
+            await accounts.change_email(ctx, account.id, account.email, verified_at=None)
     op.person = op.person | {"email_verified": False}
 
     assert not is_in(await walk(house, op, client=house.client_at("127.0.0.1")))

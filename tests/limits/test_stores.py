@@ -90,8 +90,10 @@ async def test_a_clock_that_went_back_locks_nobody_for_ever(store: LimitStore) -
         await store.take(WINDOW, "a", NOW + 3600 * SECOND)
 
     refused = await store.take(WINDOW, "a", NOW)
+    a_minute_later = await store.take(WINDOW, "a", NOW + 60 * SECOND)
 
     assert refused.retry_after <= 60
+    assert a_minute_later.is_allowed
 
 
 async def test_a_hundred_takers_at_once_get_no_more_than_there_is(store: LimitStore) -> None:

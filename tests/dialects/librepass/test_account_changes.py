@@ -282,6 +282,16 @@ async def test_a_taken_address_is_refused_where_no_mail_could_tell(house: House)
     assert (await owner(house, "taken@example.com").login()).status_code == 200
 
 
+async def test_no_address_moves_into_a_domain_that_may_not_register(make_house: MakeHouse) -> None:
+    house = await make_house(OSTIARY_ALLOWED_DOMAINS="example.com")
+    someone = await signed_in(house)
+
+    answer = await someone.change_email("ada@elsewhere.example")
+
+    assert (answer.status_code, answer.json()["error"]) == (403, "LP-Forbidden")
+    assert (await owner(house).login()).status_code == 200
+
+
 async def test_with_mail_the_owner_of_a_taken_address_is_told_and_not_the_asker(make_house: MakeHouse) -> None:
     house = await make_house(**SMTP)
     someone = await signed_in_through_verification(house, EMAIL)
