@@ -221,7 +221,7 @@ async def _status() -> Answer:
 
 
 async def _redirect() -> Answer:
-    return 302, {"location": "/token"}, b""
+    return 302, {"location": "/elsewhere"}, b""
 
 
 async def _html() -> Answer:
@@ -256,15 +256,19 @@ async def test_oau_18_a_provider_in_trouble_costs_its_own_sign_ins_alone(
     patience = line._seconds
     op.respond[path] = TROUBLE[trouble](op)
 
+    # Short where nothing comes, and there alone: whatever must arrive takes as long as the machine is busy.
+    short = 0.5 if trouble == "no answer" else patience
     if path.startswith("/.well-known"):
-        # Short for the trouble alone: a walk that must arrive takes as long as the machine is busy.
-        line._seconds = 0.5
+        line._seconds = short
         assert (await house.client.get("/oauth/openid")).headers["location"].endswith("error=auth_failed")
     else:
         started = await house.client.get("/oauth/openid")
-        line._seconds = 0.5
+        line._seconds = short
         assert not is_in(await house.client.get(op.authorize(started.headers["location"])))
 
+    if trouble == "too much":
+        assert (await reasons(house))[0] == "provider_answer_too_large"
+    assert op.count("/elsewhere") == 0
     op.respond.clear()
     line._seconds = patience
     assert is_in(await walk(house, op))
