@@ -89,6 +89,17 @@ async def test_a_code_is_over_after_half_a_minute(house: House, op: Provider) ->
     assert answer.json()["error_code"] == "INVALID_OR_EXPIRED_CODE"
 
 
+async def test_a_code_of_who_is_no_administrator_any_more_is_worth_nothing(house: House, op: Provider) -> None:
+    await become(house, op, accounts.ADMIN)
+    code = await code_for(house, op)
+    async with house.begin() as ctx:
+        await accounts.change(ctx, (await accounts.named(ctx, "ada@example.org")).id, "role", accounts.USER)
+
+    answer = await house.client.post("/api/admin/oauth/exchange", json={"code": code, "code_verifier": VERIFIER})
+
+    assert (answer.status_code, answer.json()["error_code"]) == (401, "INVALID_OR_EXPIRED_CODE")
+
+
 async def test_an_administrators_flow_does_not_end_in_an_ordinary_sign_in(house: House, op: Provider) -> None:
     started = await house.client.get("/api/admin/oauth/openid")
     url = op.authorize(started.headers["location"]).replace("/api/admin/oauth/", "/oauth/")

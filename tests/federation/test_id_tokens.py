@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jws
-from joserfc.jwk import OKPKey
+from joserfc.jwk import OKPKey, RSAKey
 
 from tests.conftest import MakeHouse
-from tests.federation.hostile import CLIENT_ID, CLIENT_SECRET, Provider, is_in, rsa_key, signed, walk
+from tests.federation.hostile import CLIENT_ID, CLIENT_SECRET, Provider, is_in, reasons, rsa_key, signed, walk
 from tests.house import House
 
 Claims = dict[str, Any]
@@ -96,6 +96,16 @@ async def test_oau_05_without_a_kid_there_must_be_one_key_alone(
     op.sign = lambda claims: signed(claims, rsa_key(1), kid=None)
 
     assert is_in(await walk(house, op)) is may_pass
+
+
+@pytest.mark.filterwarnings("ignore:Key size should be")
+async def test_oau_05_a_key_that_could_be_factored_signs_for_nobody(house: House, op: Provider) -> None:
+    weak = RSAKey.generate_key(1024, {"kid": "weak", "use": "sig", "alg": "RS256"}, private=True)
+    op.keys = [weak]
+    op.sign = lambda claims: signed(claims, weak)
+
+    assert not is_in(await walk(house, op))
+    assert (await reasons(house))[0] == "key_weak"
 
 
 WRONG: dict[str, Callable[[Claims], object]] = {

@@ -73,6 +73,21 @@ async def test_ldp_04_two_entries_are_nobody(make_house: MakeHouse, directory: H
     assert all(name not in {ADA[0], EVE[0]} and password != b"secret" for name, password in directory.binds)
 
 
+async def test_a_name_that_is_nobodys_costs_as_many_binds_as_a_wrong_password(
+    make_house: MakeHouse, directory: HostileDirectory
+) -> None:
+    directory.bind_code = 49
+    house = await make_house(**directory.settings())
+
+    binds = []
+    for found in ((ADA,), ()):
+        directory.found, before = found, len(directory.binds)
+        assert said(await login(house, "ada", "secret")) == NO
+        binds.append(len(directory.binds) - before)
+
+    assert binds == [1, 1]
+
+
 async def test_an_entry_without_a_name_is_nobody(make_house: MakeHouse, directory: HostileDirectory) -> None:
     directory.found = (("", ADA[1]),)
     house = await make_house(**directory.settings())

@@ -6,10 +6,11 @@ import pytest
 
 from ostiary.identity import accounts
 from tests.conftest import MakeHouse
-from tests.dialects.librechat.browser import Browser, enrolled
+from tests.dialects.librechat.browser import PASSWORD, Browser, enrolled
 from tests.federation.hostile import Provider, is_in, me, reasons, walk
 from tests.federation.test_oauth_stories import open_for
 from tests.house import ORIGIN, House
+from tests.web.visitor import Shown, Visitor, sign_in
 
 
 @pytest.fixture
@@ -67,6 +68,34 @@ async def test_with_a_second_factor_on_linking_and_unlinking_want_its_code(house
     assert refused.status_code in (400, 401)
     assert "url" not in refused.json()
     assert (kept.status_code in (400, 401), removed.status_code) == (True, 200)
+
+
+async def test_on_the_pages_too_linking_and_unlinking_want_the_code_of_a_second_factor(house: House, op: Provider) -> None:
+    owner = Browser(house.client)
+    await owner.register("owner@example.org")
+    await owner.login("owner@example.org")
+    app = await enrolled(house, owner)
+    visitor = Visitor(house)
+    await sign_in(visitor, "owner@example.org", PASSWORD)
+    await visitor.send(code=app.code())
+    house.clock.advance(60)
+
+    async def wanted(action: str) -> tuple[Shown, Shown]:
+        """What is shown without a code, and with one."""
+        await visitor.open("/account")
+        asked = await visitor.send(visitor.shown.actions.index(action))
+        return asked, await visitor.send(code=app.code())
+
+    asked, begun = await wanted("/account/identities/link")
+    [url] = [link for link in begun.links if link.startswith(op.issuer)]
+    await visitor.client.get(op.authorize(url))
+    house.clock.advance(60)
+    still_asked, _ = await wanted("/account/identities/unlink")
+
+    assert not any(link.startswith(op.issuer) for link in asked.links)
+    assert asked.actions[0] == "/account/identities/link"
+    assert still_asked.actions[0] == "/account/identities/unlink"
+    assert (await owner.get("/api/user/identities")).json()["identities"] == []
 
 
 async def test_a_linked_identity_opens_the_account_and_does_not_change_it_until_it_is_unlinked(

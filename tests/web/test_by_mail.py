@@ -311,12 +311,18 @@ async def test_the_mailbox_shows_mails_and_follows_only_our_links(house: House) 
     await register(house)
     await house.client.post("/api/auth/requestPasswordReset", json={"email": "ada@example.org"})
     mail = await house.last_mail(SUBJECTS["reset"])
+    strangers = EmailMessage()
+    strangers.set_content(f"Go to https://evil.example/win or to {ORIGIN}.evil.example/login\n")
+    (house.settings.server.data / "mailbox" / "20200101T000000000000-00000000.eml").write_bytes(strangers.as_bytes())
     visitor = Visitor(house)
 
     page = await visitor.open("/mailbox")
     name = next(link for link in page.links if link.startswith("/mailbox?mail="))
     letter = await visitor.open(name)
+    of_a_stranger = await visitor.open("/mailbox?mail=20200101T000000000000-00000000.eml")
 
+    assert "https://evil.example/win" in of_a_stranger.words
+    assert not any("evil.example" in link for link in of_a_stranger.links)
     assert "Password Reset Request" in page.words
     assert f"{ORIGIN}{path_in(mail)}" in letter.links
 
