@@ -138,7 +138,7 @@ class Settings(BaseModel):
                 text = f"{name} is not a setting of Ostiary. Remove it, or correct the spelling (docs/settings.md lists all)"
                 raise SettingsError(text)
         read: dict[str, Any] = {name: group.read(given) for name, group in cls.groups().items()}
-        slips = misspelt.slips(given, known | FOREIGN.keys())
+        slips = misspelt.slips(given, frozenset(known | FOREIGN.keys()))
         settings = cls(**read, openid_others=read_others(given), slips=tuple(slips))
         settings.check()
         for name, (ours, form) in FOREIGN.items():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 
 LEAST_LENGTH = 6
 """Shorter names are near too many that have nothing to do with us."""
 
 
-def slips(given: Iterable[str], known: Collection[str]) -> list[tuple[str, str]]:
+def slips(given: Iterable[str], known: frozenset[str]) -> list[tuple[str, str]]:
     """Each name given that is none of ours, and the one that is probably meant."""
-    shortened = {short: name for name in sorted(known) if len(name) >= LEAST_LENGTH for short in _one_less(name)}
+    shortened = _shortened(known)
     found = []
     for name in sorted(given):
         if name in known or name.removesuffix("_FILE") in known or len(name) < LEAST_LENGTH:
@@ -20,6 +21,11 @@ def slips(given: Iterable[str], known: Collection[str]) -> list[tuple[str, str]]
         if near:
             found.append((name, near[0]))
     return found
+
+
+@cache
+def _shortened(known: frozenset[str]) -> Mapping[str, str]:
+    return {short: name for name in sorted(known) if len(name) >= LEAST_LENGTH for short in _one_less(name)}
 
 
 def _one_less(name: str) -> Iterator[str]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 
+_compiled = Compiler(dialect.dialect(), postgresql.insert)  # type: ignore[no-untyped-call]
+
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 10.0
 
@@ -58,11 +60,10 @@ def _arguments(compiled: Compiled, values: Mapping[str, Any]) -> list[Any]:
 class PostgreSQLUnit:
     """A unit of work on PostgreSQL (see `storage.database.Unit`)."""
 
-    __slots__ = ("_compile", "_connection", "_pool")
+    __slots__ = ("_connection", "_pool")
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], compiler: Compiler) -> None:
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._pool = pool
-        self._compile = compiler
         self._connection: PoolConnectionProxy[asyncpg.Record] | None = None
 
     async def start(self) -> None:
@@ -71,19 +72,19 @@ class PostgreSQLUnit:
                 await self._start()
 
     async def one(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401
-        compiled = self._compile(query)
+        compiled = _compiled(query)
         with _translated():
             row = await (self._connection or self._pool).fetchrow(compiled.sql, *_arguments(compiled, values))
         return None if row is None else query.row(*row)
 
     async def all(self, query: Query[Row], **values: Any) -> list[Row]:  # noqa: ANN401
-        compiled = self._compile(query)
+        compiled = _compiled(query)
         with _translated():
             rows = await (self._connection or self._pool).fetch(compiled.sql, *_arguments(compiled, values))
         return [query.row(*row) for row in rows]
 
     async def run(self, statement: Statement, **values: Any) -> int:  # noqa: ANN401
-        compiled = self._compile(statement)
+        compiled = _compiled(statement)
         with _translated():
             connection = self._connection or await self._start()
             status: str = await connection.execute(compiled.sql, *_arguments(compiled, values))
@@ -96,7 +97,7 @@ class PostgreSQLUnit:
     async def run_many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:
             return
-        compiled = self._compile(statement)
+        compiled = _compiled(statement)
         with _translated():
             connection = self._connection or await self._start()
             await connection.executemany(compiled.sql, [_arguments(compiled, row) for row in rows])
@@ -138,7 +139,6 @@ class PostgreSQL:
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._pool = pool
-        self._compiler = Compiler(dialect.dialect(), postgresql.insert)  # type: ignore[no-untyped-call]
 
     @classmethod
     async def connect(cls, url: str, pool_size: int) -> PostgreSQL:
@@ -156,7 +156,7 @@ class PostgreSQL:
         return cls(pool)
 
     def unit(self) -> PostgreSQLUnit:
-        return PostgreSQLUnit(self._pool, self._compiler)
+        return PostgreSQLUnit(self._pool)
 
     async def ping(self) -> None:
         with _translated():

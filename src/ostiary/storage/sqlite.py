@@ -25,6 +25,8 @@ from ostiary.storage.trouble import UnavailableError, UnstorableError
 
 Row = TypeVar("Row")
 
+_compiled = Compiler(dialect.dialect(paramstyle="named"), dialect.insert)
+
 BUSY_SECONDS = 5.0
 MOST_UNITS_PER_COMMIT = 128
 
@@ -214,12 +216,11 @@ class _Writer:
 class SQLiteUnit:
     """A unit of work on SQLite (see `storage.database.Unit`)."""
 
-    __slots__ = ("_compile", "_connection", "_group", "_writer")
+    __slots__ = ("_connection", "_group", "_writer")
 
-    def __init__(self, reader: sqlite3.Connection, writer: _Writer, compiler: Compiler) -> None:
+    def __init__(self, reader: sqlite3.Connection, writer: _Writer) -> None:
         self._connection = reader
         self._writer = writer
-        self._compile = compiler
         self._group: _Group | None = None
 
     async def start(self) -> None:
@@ -228,21 +229,21 @@ class SQLiteUnit:
             self._connection = self._writer.connection
 
     async def one(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401
-        row = self._execute(self._compile(query), values).fetchone()
+        row = self._execute(_compiled(query), values).fetchone()
         return None if row is None else query.row(*row)
 
     async def all(self, query: Query[Row], **values: Any) -> list[Row]:  # noqa: ANN401
-        return [query.row(*row) for row in self._execute(self._compile(query), values).fetchall()]
+        return [query.row(*row) for row in self._execute(_compiled(query), values).fetchall()]
 
     async def run(self, statement: Statement, **values: Any) -> int:  # noqa: ANN401
         if self._group is None:
             await self.start()
-        return self._execute(self._compile(statement), values).rowcount
+        return self._execute(_compiled(statement), values).rowcount
 
     async def run_returning(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401
         if self._group is None:
             await self.start()
-        rows = self._execute(self._compile(query), values).fetchall()
+        rows = self._execute(_compiled(query), values).fetchall()
         return query.row(*rows[0]) if rows else None
 
     async def run_many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -250,7 +251,7 @@ class SQLiteUnit:
             return
         if self._group is None:
             await self.start()
-        compiled = self._compile(statement)
+        compiled = _compiled(statement)
         try:
             self._connection.executemany(compiled.sql, [{**compiled.fixed, **row} for row in rows])
         except (sqlite3.OperationalError, sqlite3.IntegrityError, UnicodeEncodeError, OverflowError) as error:
@@ -286,10 +287,9 @@ class SQLite:
         self._writer = _Writer(path)
         self._reader = connect(path)
         self._reader.execute("PRAGMA query_only=ON")
-        self._compiler = Compiler(dialect.dialect(paramstyle="named"), dialect.insert)
 
     def unit(self) -> SQLiteUnit:
-        return SQLiteUnit(self._reader, self._writer, self._compiler)
+        return SQLiteUnit(self._reader, self._writer)
 
     async def ping(self) -> None:
         try:
