@@ -13,6 +13,7 @@ import click
 import pytest
 
 from ostiary.cli import ostiary
+from ostiary.identity.audit import WARNINGS, Event
 from ostiary.settings import Settings
 from ostiary.settings.providers import OpenID
 
@@ -63,6 +64,14 @@ def test_the_page_of_settings_is_what_the_settings_say() -> None:
     for group in Settings.groups().values():
         for names in group.variables().values():
             assert all(f"`{name}`" in page for name in names)
+
+
+def test_the_page_of_events_has_every_event_and_says_which_are_warnings() -> None:
+    page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z_:]+)` \| .+ \| ([a-z, ]*)\|$", page, re.MULTILINE)
+
+    assert sorted(event for event, _ in listed) == sorted(Event)
+    assert {event for event, mark in listed if "warning" in mark} == WARNINGS
 
 
 def test_the_page_on_operating_has_every_command_and_no_other() -> None:

@@ -5,6 +5,7 @@ Each row is sealed as it is written, which asks the database nothing; `audit_cha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypedDict, Unpack
 
@@ -13,6 +14,7 @@ from sqlalchemy import ColumnElement, Text, bindparam, insert, or_, select
 
 from ostiary.identity import devices
 from ostiary.identity.context import Context, Outcome, Services, new_id
+from ostiary.limits.store import Rule
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import audit_events
 
@@ -25,6 +27,7 @@ class Event(StrEnum):
     REGISTRATION_OF_TAKEN = "account:registration:address_taken"
     SIGNED_IN = "account:sign_in:succeeded"
     SIGN_IN_REFUSED = "account:sign_in:refused"
+    SIGN_IN_TURNED_AWAY = "account:sign_in:turned_away"
     FACTOR_ASKED = "account:sign_in:factor_asked"
     FACTOR_REFUSED = "account:sign_in:factor_refused"
     PROOF_REFUSED = "account:proof:refused"
@@ -48,6 +51,7 @@ class Event(StrEnum):
     BACKUP_CODES_MADE = "account:two_factor:backup_codes_made"
     BACKUP_CODE_USED = "account:two_factor:backup_code_used"
     STEP_UP_REFUSED = "account:two_factor:refused"
+    FACTOR_TURNED_AWAY = "account:two_factor:turned_away"
     TERMS_ACCEPTED = "account:terms:accepted"
     DELETED = "account:deleted"
     EXPIRED = "account:expired"
@@ -57,6 +61,7 @@ class Event(StrEnum):
     INVITATION_REVOKED = "invitation:revoked"
     BANNED = "ban:created"
     BAN_LIFTED = "ban:lifted"
+    BAN_MET = "ban:met"
     VIOLATION = "limit:violated"
     BUDGET_SPENT = "limit:server_budget_spent"
     SPRAY_SUSPECTED = "spray:suspected"
@@ -69,9 +74,10 @@ class Event(StrEnum):
     CHAIN_RESTARTED = "audit:chain:restarted"
 
 
-_WARNINGS = frozenset(
+WARNINGS = frozenset(
     {
         Event.SIGN_IN_REFUSED,
+        Event.SIGN_IN_TURNED_AWAY,
         Event.FACTOR_REFUSED,
         Event.PROOF_REFUSED,
         Event.REFRESH_REUSED,
@@ -80,11 +86,14 @@ _WARNINGS = frozenset(
         Event.BUDGET_SPENT,
         Event.SPRAY_SUSPECTED,
         Event.STEP_UP_REFUSED,
+        Event.FACTOR_TURNED_AWAY,
+        Event.BAN_MET,
         Event.CHAIN_BROKEN,
         Event.CHAIN_RESTARTED,
     },
 )
 FOR_EVER = 2**62
+QUARTER = 15 * 60 * 1_000_000
 DEVICE_LENGTH = 12
 """So much of a device's id tells devices apart and helps nobody to make its mark."""
 
@@ -164,7 +173,26 @@ async def record(ctx: Context, event: Event, account_id: str | None = None, reas
     )
     sealed = msgspec.structs.replace(row, seal=seal_of(ctx.services, row))
     await ctx.db.run(_record, **msgspec.structs.asdict(sealed))
-    ctx.outcomes.append(Outcome(event.value, account_id, reason or None, event in _WARNINGS))
+    ctx.outcomes.append(Outcome(event.value, account_id, reason or None, event in WARNINGS))
+
+
+@dataclass(frozen=True, slots=True)
+class Seldom:
+    """How often an event is told that a stranger can bring about at will: of each `key` so many times within a while."""
+
+    key: str
+    most: int = 1
+    period: int = QUARTER
+
+
+async def tell(
+    ctx: Context, event: Event, seldom: Seldom, account_id: str | None = None, reason: str = "", **detail: str | int | bool
+) -> None:
+    """Record it, unless it was told often enough: nobody can fill the audit. Counters may be in Redis: not behind a write."""
+    rule = Rule("audit.told", seldom.most, seldom.period)
+    taken = await ctx.services.limits.take(rule, f"{event.value} {reason} {seldom.key}", ctx.now)
+    if taken.is_allowed:
+        await record(ctx, event, account_id, reason, **detail)
 
 
 async def latest(ctx: Context, *, most: int = 100, **wanted: Unpack[Wanted]) -> list[AuditEvent]:

@@ -19,8 +19,11 @@ from ostiary.storage.tables import bans
 
 ACCOUNT = "account"
 ADDRESS = "address"
+OPERATOR, LIMITS = "operator", "limits"
 DECAY = 24 * 3600 * 1_000_000
 """Violations older than this are forgotten."""
+MOST_TOLD = 10
+"""Violations of one network that the audit is told in a quarter of an hour; all of them are scored."""
 
 
 class Ban(msgspec.Struct, frozen=True):
@@ -73,6 +76,8 @@ async def check_address(ctx: Context) -> None:
     """Raises Banned when the client's address is shut out."""
     ban = await of(ctx, ADDRESS, network(ctx.client.address))
     if ban is not None:
+        seldom = audit.Seldom(ban.id, period=DECAY)
+        await audit.tell(ctx, audit.Event.BAN_MET, seldom, None, ban.reason, kind=ADDRESS, subject=ban.subject)
         raise Banned("address", ban.expires_at)
 
 
@@ -82,19 +87,23 @@ async def check_arrival(ctx: Context, email: object, kind: str) -> Arrival:
     address = accounts.canonical(email) if isinstance(email, str) and email.isprintable() else ""
     found = await ctx.db.one(_arriving, email=address, kind=kind, network=network(ctx.client.address), now=ctx.now)
     if found is not None and found.is_shut_out:
+        await check_address(ctx)
         raise Banned("address", found.until)
     candidate = found.candidate if found is not None else None
     # As in `accounts.candidate`: for an address that nobody has, the next one's row was read.
     return Arrival(address, kind, candidate if candidate is not None and candidate.account.email == address else None)
 
 
-async def add(ctx: Context, kind: str, subject: str, reason: str, expires_at: int | None) -> Ban:
-    """Shut out, from now on: an account's sessions end with this transaction."""
-    ban = Ban(new_id(), kind, subject, reason, ctx.now, expires_at)
+async def add(ctx: Context, kind: str, subject: str, reason: str, expires_at: int | None, *, by: str = OPERATOR) -> Ban:
+    """Shut out, from now on: an account's sessions end with this transaction. `by` is who decided it, for the audit."""
+    ban, before = Ban(new_id(), kind, subject, reason, ctx.now, expires_at), await of(ctx, kind, subject)
     if kind == ACCOUNT:
         await sessions.end_all(ctx, subject)
     await ctx.db.run(_put, **msgspec.structs.asdict(ban))
-    await audit.record(ctx, audit.Event.BANNED, subject if kind == ACCOUNT else None, reason, kind=kind)
+    # Whoever goes on knocking is banned anew without end; the audit has been told.
+    if by == OPERATOR or before is None:
+        whom = subject if kind == ACCOUNT else None
+        await audit.record(ctx, audit.Event.BANNED, whom, reason, kind=kind, subject=subject, by=by, until=expires_at or 0)
     return ban
 
 
@@ -102,7 +111,7 @@ async def lift(ctx: Context, kind: str, subject: str) -> bool:
     """Let in again; False when there was no ban."""
     lifted = await ctx.db.run(_lift, b_kind=kind, b_subject=subject) == 1
     if lifted:
-        await audit.record(ctx, audit.Event.BAN_LIFTED, subject if kind == ACCOUNT else None, kind=kind)
+        await audit.record(ctx, audit.Event.BAN_LIFTED, subject if kind == ACCOUNT else None, kind=kind, subject=subject)
     return lifted
 
 
@@ -128,10 +137,10 @@ async def violation(ctx: Context, kind: str, score: int, email: str | None = Non
     """
     if score <= 0:
         return
-    await audit.record(ctx, audit.Event.VIOLATION, None, kind)
+    address = network(ctx.client.address)
+    await audit.tell(ctx, audit.Event.VIOLATION, audit.Seldom(address, most=MOST_TOLD), None, kind)
     if not ctx.settings.limits.ban_violations:
         return
-    address = network(ctx.client.address)
     interval = ctx.settings.limits.ban_interval
     keys = [f"{kind}:{address}", *([f"{kind}:{folded(email)}:{address}"] if email else [])]
     for key in keys:
@@ -143,7 +152,7 @@ async def violation(ctx: Context, kind: str, score: int, email: str | None = Non
             continue
         count = rule.capacity - taken.remaining
         if (count - score) // interval < count // interval:
-            await add(ctx, ADDRESS, address, kind, ctx.now + micros(ctx.settings.limits.ban_duration))
+            await add(ctx, ADDRESS, address, kind, ctx.now + micros(ctx.settings.limits.ban_duration), by=LIMITS)
             return
 
 

@@ -10,8 +10,6 @@ from ostiary.identity import audit
 from ostiary.identity.context import Context
 from ostiary.limits.store import Rule
 
-_PERIOD = 15 * 60 * 1_000_000
-_TOLD = Rule("spray.told", 1, _PERIOD)
 _MANY = 1 << 30
 
 
@@ -30,7 +28,4 @@ async def note_name(ctx: Context, name: str, neighbourhood: str) -> None:
 
 async def note_spent(ctx: Context, rule: Rule) -> None:
     """Tell the audit, once in a quarter of an hour, that a budget of the whole server is spent."""
-    if rule.name.endswith((".server", ".newcomers")):
-        taken = await ctx.services.limits.take(_TOLD, rule.name, ctx.now)
-        if taken.is_allowed:
-            await audit.record(ctx, audit.Event.BUDGET_SPENT, None, rule.name)
+    await audit.tell(ctx, audit.Event.BUDGET_SPENT, audit.Seldom(""), None, rule.name)

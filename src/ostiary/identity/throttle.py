@@ -59,7 +59,16 @@ def folded(email: str) -> str:
 
 
 async def take(ctx: Context, rule: Rule, key: str) -> Taken | None:
-    """Count one; None when limits are off. Raises Throttled."""
+    """Count one; None when limits are off. What is refused is told to the audit, once in a while. Raises Throttled."""
+    try:
+        return await count(ctx, rule, key)
+    except Throttled:
+        await audit.tell(ctx, audit.Event.VIOLATION, audit.Seldom(key, period=max(rule.period, audit.QUARTER)), None, rule.name)
+        raise
+
+
+async def count(ctx: Context, rule: Rule, key: str) -> Taken | None:
+    """The same without a word to the audit. Raises Throttled."""
     if not ctx.is_limited:
         return None
     taken = await ctx.services.limits.take(rule, key, ctx.now)
@@ -84,7 +93,7 @@ async def take_registration(ctx: Context) -> None:
     try:
         await _take_in(ctx, ctx.services.rules.registrations, [])
     except Throttled as refusal:
-        await spraying.note_spent(ctx, refusal.taken.rule)
+        await _tell_turned_away(ctx, audit.Event.REGISTRATION_REFUSED, refusal)
         raise
 
 
@@ -93,17 +102,38 @@ async def attempt(ctx: Context, email: str, candidate: Candidate | None) -> Atte
     if not (ctx.settings.limits.lockout or ctx.is_limited):
         return None
     account_id = candidate.account.id if candidate is not None else None
+    try:
+        return await _counted(ctx, email, account_id)
+    except Throttled as refusal:
+        await _tell_turned_away(ctx, audit.Event.SIGN_IN_TURNED_AWAY, refusal, account_id, _name(ctx, email))
+        raise
+
+
+async def _counted(ctx: Context, email: str, account_id: str | None) -> Attempt:
     if (device := devices.known(ctx, account_id or "")) and account_id is not None:
         return await _count_known(ctx, account_id, f"{account_id}:{device}")
     try:
         return await _count_stranger(ctx, email, account_id)
-    except Throttled as refusal:
+    except Throttled:
         # Looked for whether there is an account or not, so that the time of a refusal does not tell.
         place = await places.known(ctx, account_id, network(ctx.client.address))
         if account_id is None or place is None:
-            await spraying.note_spent(ctx, refusal.taken.rule)
             raise
     return await _count_known(ctx, account_id, place)
+
+
+async def _tell_turned_away(
+    ctx: Context, event: audit.Event, refusal: Throttled, account_id: str | None = None, name: str = ""
+) -> None:
+    """Tell the audit once in a window whom a spent budget keeps out: a network, an account or a name, or all strangers."""
+    rule = refusal.taken.rule
+    if rule.name.endswith((".server", ".newcomers")):
+        await spraying.note_spent(ctx, rule)
+    elif rule.name.endswith(".network"):
+        network = neighbourhood(ctx.client.address)
+        await audit.tell(ctx, event, audit.Seldom(network, period=rule.period), None, rule.name, network=network)
+    else:
+        await audit.tell(ctx, event, audit.Seldom(name, period=rule.period), account_id, rule.name, name=name)
 
 
 async def knows_address(ctx: Context, account_id: str) -> bool:

@@ -15,7 +15,7 @@ Kind = Literal["logins", "registrations", "reset_password_limit", "verify_email_
 async def take(ctx: Context, rule: Rule, kind: Kind, *, email: object = None, key: str | None = None) -> Taken | None:
     """Count this request, by the client's network or another key; over the limit, score a violation. Raises Throttled."""
     try:
-        return await throttle.take(ctx, rule, key or throttle.network(ctx.client.address))
+        return await throttle.count(ctx, rule, key or throttle.network(ctx.client.address))
     except Throttled:
         limits = ctx.settings.limits
         score = {
