@@ -258,6 +258,30 @@ def test_rac_14_whoever_is_deleted_stays_deleted(arena: Arena, mails: MailServer
         assert person.elsewhere().login(OTHER_PASSWORD).status == 404
 
 
+def test_rac_14_a_factor_asked_or_answered_beside_a_deletion_is_refused_or_done_and_no_fault(arena: Arena, rounds: range) -> None:
+    for _ in rounds:
+        person = signed_in(arena.url)
+        app = enrolled(person)
+        bearer, waiting = person.bearer, [owing(person) for _ in range(8)]
+        logins = [person.elsewhere() for _ in range(4)]
+
+        def deed(caller: int) -> Reply:
+            if caller == 16:
+                return Caller(arena.url, bearer=bearer).ask("DELETE", "/api/user/delete", {"backupCode": app.codes[9]})  # noqa: B023
+            if caller < 8:
+                someone, pending = waiting[caller]  # noqa: B023
+                return someone.prove(pending, backupCode=app.codes[caller] if caller % 2 else "00000000")  # noqa: B023
+            if caller < 12:
+                return logins[caller - 8].login()  # noqa: B023
+            return Caller(arena.url, bearer=bearer).post("/api/auth/2fa/verify", {"backupCode": app.codes[8]})  # noqa: B023
+
+        *others, deleted = race(17, deed)
+
+        assert deleted.status == 200
+        assert set(statuses(others)) <= {200, 401, 404}
+        assert arena.count("SELECT count(*) FROM accounts WHERE email = ?", person.email) == 0
+
+
 def test_rac_15_every_failure_at_once_is_counted(guarded_arena: Arena, record_property: Any) -> None:
     for number in range(RACE_ROUNDS):
         person = signed_in(guarded_arena.url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, and_, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, Text, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from ostiary.identity.context import Context, new_id
 from ostiary.identity.refusals import AccountGone, SessionGone
@@ -162,6 +162,12 @@ _hold = Statement(
     .where(accounts.c.id == bindparam("b_id"), accounts.c.epoch == bindparam("b_epoch"))
     .values(epoch=accounts.c.epoch),
 )
+_hold_to_delete = Query(
+    str,
+    select(accounts.c.id).where(accounts.c.id == bindparam("id"), accounts.c.epoch == bindparam("epoch")).with_for_update(),
+)
+_by_id_to_stay = select(accounts.c.id).with_for_update(read=True, key_share=True)
+_stays = Query(str, _by_id_to_stay.where(accounts.c.id == bindparam("id")))
 _hold_any = Statement(update(accounts).where(accounts.c.id == bindparam("b_id")).values(epoch=accounts.c.epoch))
 _accept_terms = Statement(
     update(accounts)
@@ -194,6 +200,18 @@ _claim = Statement(
     ),
 )
 _unclaim = Statement(delete(markers).where(markers.c.name == bindparam("b_name"), markers.c.value == bindparam("b_value")))
+
+
+def there(account_id: ColumnElement[str], *also: ColumnElement[bool]) -> ColumnElement[bool]:
+    """For a statement that writes a row of an account: whether the account is there. It stays until that unit ends (`stays`)."""
+    return _by_id_to_stay.where(accounts.c.id == account_id, *also).exists()
+
+
+def insert_while_there(table: Table, *also: ColumnElement[bool]) -> Statement:
+    """Insert a row with an `account_id`; no row is touched when there is no such account any more."""
+    row: Select[Any] = select(*(bindparam(column.name, type_=column.type) for column in table.c))
+    where = there(bindparam("account_id", type_=Text), *also)
+    return Statement(insert(table).from_select(list(table.c.keys()), row.where(where)))
 
 
 async def by_email(ctx: Context, email: str) -> Account | None:
@@ -270,8 +288,31 @@ async def hold(ctx: Context, account: Account) -> None:
 
     Raises SessionGone when its sessions were ended since, or it was deleted.
     """
-    if not await ctx.db.run(_hold, b_id=account.id, b_epoch=account.epoch):
+    if not await is_held(ctx, account):
         raise SessionGone("ended_meanwhile")
+
+
+async def is_held(ctx: Context, account: Account) -> bool:
+    """The same as an answer."""
+    return await ctx.db.run(_hold, b_id=account.id, b_epoch=account.epoch) == 1
+
+
+async def hold_to_delete(ctx: Context, account: Account) -> None:
+    """Hold it and keep everybody from its rows, before a unit that may end with its deletion takes any of them.
+
+    Raises SessionGone.
+    """
+    if await ctx.db.run_returning(_hold_to_delete, id=account.id, epoch=account.epoch) is None:
+        raise SessionGone("ended_meanwhile")
+
+
+async def stays(ctx: Context, account_id: str) -> bool:
+    """Whether it is there; nobody deletes it until this unit ends.
+
+    To be asked before a unit writes what belongs to an account: else an account that goes meanwhile is a broken reference, and
+    two units that take the account and its rows in two orders meet head-on.
+    """
+    return await ctx.db.run_returning(_stays, id=account_id) is not None
 
 
 async def held(ctx: Context, account_id: str) -> Account | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import BigInteger, bindparam, delete, select, update
 
 from ostiary.crypto.tokens import TokenHash
+from ostiary.identity import accounts
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Client, Context, Services, new_id
+from ostiary.identity.refusals import ProofRefused
 from ostiary.identity.sessions import SessionRequest
+from ostiary.storage import tables
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import challenges
 
@@ -31,7 +34,7 @@ class Challenge(msgspec.Struct, frozen=True):
     expires_at: int
 
 
-_insert = Statement(insert(challenges).values({column.name: bindparam(column.name) for column in challenges.c}))
+_insert = accounts.insert_while_there(challenges, tables.accounts.c.epoch == bindparam("epoch", type_=BigInteger))
 _pending = Query(
     Challenge,
     select(challenges).where(
@@ -64,8 +67,11 @@ async def open_challenge(
     amr: tuple[str, ...],
     request: SessionRequest,
 ) -> None:
-    """Keep what the first proof earned until the factor is answered, at most five minutes."""
-    await ctx.db.run(
+    """Keep what the first proof earned until the factor is answered, at most five minutes.
+
+    Raises ProofRefused when the account went, or its epoch was raised, since it was read.
+    """
+    touched = await ctx.db.run(
         _insert,
         id=new_id(),
         account_id=account.id,
@@ -78,6 +84,8 @@ async def open_challenge(
         created_at=ctx.now,
         expires_at=ctx.now + LIFE,
     )
+    if not touched:
+        raise ProofRefused("changed_meanwhile")
 
 
 async def pending(ctx: Context, token_hash: TokenHash) -> Challenge | None:

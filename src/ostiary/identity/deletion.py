@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from ostiary.identity import accounts, audit
+from ostiary.identity import accounts, audit, step_up
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
+from ostiary.identity.factors import FactorProof
+from ostiary.identity.sessions import Principal
+
+
+async def by_owner(ctx: Context, who: Principal, proof: FactorProof | None) -> None:
+    """The owner leaves, by a code where a factor is on. Raises what `step_up.require_code` raises."""
+    await step_up.require_code(ctx, who, proof, accounts.hold_to_delete)
+    await delete(ctx, who.account, "owner")
 
 
 async def delete(ctx: Context, account: Account, reason: str) -> bool:

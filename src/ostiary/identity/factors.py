@@ -10,8 +10,8 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from ostiary.identity import audit, notices, throttle
 from ostiary.identity.accounts import Account
-from ostiary.identity.context import Context, new_id
-from ostiary.identity.refusals import FactorLocked, Throttled
+from ostiary.identity.context import Client, Context, Services, begin, new_id
+from ostiary.identity.refusals import FactorAbsent, FactorLocked, Throttled
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import factors
 
@@ -79,12 +79,21 @@ promote_kind = Statement(
     .where(factors.c.account_id == bindparam("b_account_id"), factors.c.kind == bindparam("b_kind"))
     .values(kind=bindparam("new_kind"), confirmed_at=bindparam("now")),
 )
-_fail = Query(
+_claim_try = Query(
     int,
     update(factors)
-    .where(factors.c.account_id == bindparam("b_account_id"), factors.c.kind == TOTP)
+    .where(
+        factors.c.account_id == bindparam("b_account_id"),
+        factors.c.kind == TOTP,
+        factors.c.failures < MOST_CONSECUTIVE_FAILURES,
+    )
     .values(failures=factors.c.failures + 1)
     .returning(factors.c.failures),
+)
+_give_back = Statement(
+    update(factors)
+    .where(factors.c.account_id == bindparam("b_account_id"), factors.c.kind == TOTP, factors.c.failures > 0)
+    .values(failures=factors.c.failures - 1),
 )
 _forgive = Statement(
     update(factors)
@@ -118,23 +127,49 @@ async def of_kind(ctx: Context, account_id: str, kind: str) -> list[Enrolment]:
     return await ctx.db.all(_of_kind, account_id=account_id, kind=kind)
 
 
-async def count_try(ctx: Context, account: Account, live: Enrolment | None) -> None:
-    """Count a try before it is looked at. Raises FactorLocked, Throttled."""
-    if live is not None and live.failures >= MOST_CONSECUTIVE_FAILURES:
-        raise FactorLocked
+async def count_try(ctx: Context, account: Account) -> None:
+    """Count a try in a while, before it is looked at and before the first write: counters may be in Redis. Raises Throttled."""
     if not ctx.settings.limits.lockout:
         return
     taken = await throttle.take_of_account(ctx, ctx.services.rules.factor_account, account.id, account.id)
     if not taken.is_allowed:
+        seldom = audit.Seldom(account.id, period=taken.rule.period)
+        await audit.tell(ctx, audit.Event.FACTOR_TURNED_AWAY, seldom, account.id, taken.rule.name)
+        ctx.services.metrics.refuse(taken.rule.name, ctx.now)
         raise Throttled(taken)
 
 
-async def failed(ctx: Context, account: Account) -> None:
-    """Note a wrong code; the owner is told of the last that is taken."""
-    failures = await ctx.db.run_returning(_fail, b_account_id=account.id)
-    if failures == MOST_CONSECUTIVE_FAILURES:
+async def claim_try(ctx: Context, account: Account) -> int:
+    """Count a try of the live factor as failed before it is looked at; how many there are in a row with this one.
+
+    Tries at the same moment take turns until this unit ends, so that together they get no more than their number.
+    Raises FactorLocked, FactorAbsent.
+    """
+    tries = await ctx.db.run_returning(_claim_try, b_account_id=account.id)
+    if tries is not None:
+        return tries
+    if not await of_kind(ctx, account.id, TOTP):
+        raise FactorAbsent
+    ctx.afterwards.append(partial(_tell_locked, ctx.services, ctx.client, account.id))
+    raise FactorLocked
+
+
+async def _tell_locked(services: Services, client: Client, account_id: str) -> None:
+    """In a unit of its own: what counts how often it is told may be in Redis, and the one that was refused has written."""
+    async with begin(services, client) as ctx:
+        await audit.tell(ctx, audit.Event.FACTOR_TURNED_AWAY, audit.Seldom(account_id), account_id, FactorLocked.code)
+
+
+async def failed(ctx: Context, account: Account, tries: int) -> None:
+    """The try was wrong, and stays counted; the owner is told of the last that is taken."""
+    if tries == MOST_CONSECUTIVE_FAILURES:
         await audit.record(ctx, audit.Event.FACTOR_LOCKED, account.id, "too_many_failures")
         await notices.warn(ctx, "factor_locked", account)
+
+
+async def give_back(ctx: Context, account: Account) -> None:
+    """The try was right and proves nothing: it does not count, and failures before it stand."""
+    await ctx.db.run(_give_back, b_account_id=account.id)
 
 
 async def succeeded(ctx: Context, account: Account) -> None:

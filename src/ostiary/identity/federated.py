@@ -131,6 +131,8 @@ async def link(ctx: Context, who: Principal, assertion: Assertion, label: str) -
 
     Raises FederationRefused when it is somebody's already.
     """
+    if not await accounts.stays(ctx, who.account.id):
+        raise FederationRefused("changed_meanwhile")
     await _spend(ctx, assertion)
     known = await ctx.db.one(_by_identifier, identifier=assertion.identifier)
     if known is not None:
@@ -186,7 +188,7 @@ async def _account_for(ctx: Context, assertion: Assertion, *, may_create: bool, 
     known = await ctx.db.one(_by_identifier, identifier=assertion.identifier)
     if known is not None:
         account = await accounts.by_id(ctx, known.account_id)
-        if account is None:
+        if account is None or not await accounts.stays(ctx, account.id):
             raise FederationRefused("changed_meanwhile")
         await ctx.db.run(_used, b_id=known.id, now=ctx.now)
         await _bring_up_to_date(ctx, account, assertion)
@@ -216,7 +218,8 @@ async def _account_for(ctx: Context, assertion: Assertion, *, may_create: bool, 
 async def _may_adopt(ctx: Context, account: Account, assertion: Assertion) -> bool:
     if account.provider != assertion.provider or not assertion.is_email_verified:
         return False
-    return not await linked(ctx, account.id)
+    # Held: of two first sign-ins at one moment the second must find the identity that the first has stored.
+    return await accounts.held(ctx, account.id) is not None and not await linked(ctx, account.id)
 
 
 async def _create(ctx: Context, assertion: Assertion, *, first_is_admin: bool) -> Account:

@@ -20,7 +20,7 @@ from ostiary.identity import (
 )
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context, micros
-from ostiary.identity.refusals import AddressTaken, DomainRefused, FactorAbsent, SessionGone
+from ostiary.identity.refusals import AccountGone, AddressTaken, DomainRefused, FactorAbsent, SessionGone
 
 OPERATOR = "operator"
 
@@ -71,14 +71,16 @@ async def create(ctx: Context, wanted: Appointment) -> Account:
 async def set_password(ctx: Context, account: Account, password: str) -> None:
     """Put a password in place: every session ends, lockouts too, and the owner is told.
 
-    Raises FactorAbsent for an account that signs in without a password of its own, PasswordRefused, Busy.
+    Raises FactorAbsent for an account that signs in without a password of its own, PasswordRefused, Busy, AccountGone.
     """
     if account.provider != "local":
         raise FactorAbsent("no_password")
     await passwords.check(ctx, password, account)
     config = await passwords.hashed(ctx, password)
+    await throttle.unlock(ctx, account.email)
+    await _stays(ctx, account)
     await recovery.set_password(ctx, account, config)
-    await unlock(ctx, account)
+    await _note_unlocked(ctx, account)
     await audit.record(ctx, audit.Event.PASSWORD_CHANGED, account.id, OPERATOR)
     await notices.warn(ctx, "password_changed", account)
 
@@ -90,7 +92,11 @@ async def set_role(ctx: Context, account: Account, role: str) -> None:
 
 
 async def reset_factors(ctx: Context, account: Account) -> bool:
-    """Take the second factor away from someone who lost it; sessions end and the owner is told. False when there was none."""
+    """Take the second factor away from someone who lost it; sessions end and the owner is told. False when there was none.
+
+    Raises AccountGone.
+    """
+    await _stays(ctx, account)
     await totp.remove(ctx, account.id)
     if not account.has_factor:
         return False
@@ -116,5 +122,14 @@ async def log_out(ctx: Context, account: Account, session_id: str | None = None)
 async def unlock(ctx: Context, account: Account) -> None:
     """Open the door after too many failed proofs or codes, on every server of the deployment (see `throttle.take_of_account`)."""
     await throttle.unlock(ctx, account.email)
+    await _note_unlocked(ctx, account)
+
+
+async def _note_unlocked(ctx: Context, account: Account) -> None:
     await factors.succeeded(ctx, account)
     await audit.record(ctx, audit.Event.UNLOCKED, account.id, OPERATOR)
+
+
+async def _stays(ctx: Context, account: Account) -> None:
+    if not await accounts.stays(ctx, account.id):
+        raise AccountGone

@@ -55,7 +55,9 @@ async def is_wanted(ctx: Context, account: Account, source: str) -> bool:
 
 
 async def keep(ctx: Context, account: Account, source: str, picture: Picture | None) -> None:
-    """Make it the account's. None: it could not be had, so the account has the provider's own address of it."""
+    """Make it the account's, if that is still there. None: it could not be had, so it has the provider's own address of it."""
+    if not await accounts.stays(ctx, account.id):
+        return
     name = None
     if picture is not None:
         name = f"{_digest(ctx, account.id.encode() + picture.content)}.{_ENDINGS[picture.media_type]}"

@@ -9,7 +9,7 @@ from ostiary.identity import accounts, asks, audit, credentials, factors, links,
 from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
-from ostiary.identity.refusals import FactorAbsent, LinkRefused, ResetClosed
+from ostiary.identity.refusals import AccountGone, FactorAbsent, LinkRefused, ResetClosed
 
 PURPOSE = "reset"
 STYLE = LinkStyle(
@@ -37,7 +37,7 @@ async def ask(ctx: Context, email: str) -> None:
 async def answer(ctx: Context, email: str) -> None:
     """Mail a link if there is a local account with a password."""
     account = await accounts.by_email(ctx, email)
-    if account is None or not await _has_password(ctx, account):
+    if account is None or not await _has_password(ctx, account) or not await accounts.stays(ctx, account.id):
         await audit.record(ctx, audit.Event.RESET_REFUSED, account.id if account else None, "nothing_to_reset")
         return
     link = await links.issue(ctx, STYLE, account.email, account.id)
@@ -46,9 +46,11 @@ async def answer(ctx: Context, email: str) -> None:
 
 
 async def link_for_operator(ctx: Context, account: Account) -> str:
-    """A link to hand to the owner by another way. Raises FactorAbsent for an account without a local password."""
+    """A link to hand to the owner by another way. Raises FactorAbsent for an account without a local password, AccountGone."""
     if not await _has_password(ctx, account):
         raise FactorAbsent("no_password")
+    if not await accounts.stays(ctx, account.id):
+        raise AccountGone
     await audit.record(ctx, audit.Event.RESET_ASKED, account.id, "operator")
     return await links.issue(ctx, STYLE, account.email, account.id)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import BigInteger, LargeBinary, bindparam, delete, exists, or_, select, update
 
 from ostiary.crypto.tokens import TokenHash
 from ostiary.identity import accounts, audit, notices
@@ -122,21 +122,7 @@ _of_account = Query(
     .order_by(_sessions.c.last_used_at.desc(), _sessions.c.id),
 )
 _TYPES = {"handshake_epoch": BigInteger, "token_hash": LargeBinary, "revoked_at": BigInteger}
-_open = Statement(
-    insert(_sessions).from_select(
-        list(_sessions.c.keys()),
-        select(*(bindparam(column.name, type_=column.type) for column in _sessions.c)).where(
-            # Held until the session stands: else an account that goes meanwhile is a broken reference, not a refusal.
-            select(_accounts.c.id)
-            .where(
-                _accounts.c.id == bindparam("account_id", type_=Text),
-                _accounts.c.epoch == bindparam("epoch", type_=BigInteger),
-            )
-            .with_for_update(read=True, key_share=True)
-            .exists(),
-        ),
-    ),
-)
+_open = accounts.insert_while_there(_sessions, _accounts.c.epoch == bindparam("epoch", type_=BigInteger))
 _rotate = Statement(
     update(_sessions)
     .where(
@@ -168,7 +154,7 @@ _keep = Statement(
 )
 _touch = Statement(
     update(_sessions)
-    .where(_sessions.c.id == bindparam("b_id"))
+    .where(_sessions.c.id == bindparam("b_id"), accounts.there(_sessions.c.account_id))
     .values(last_used_at=bindparam("now"), address=bindparam("new_address")),
 )
 _oldest = (
@@ -292,7 +278,7 @@ async def rotate(ctx: Context, session_id: str, account_id: str, generation: int
         grace = micros(ctx.settings.sessions.refresh_grace)
         if 0 <= behind < len(rotations) and ctx.now - rotations[behind] <= grace:
             return Refreshed(principal, rotations[0])
-        if await end(ctx, session):
+        if await accounts.stays(ctx, account_id) and await end(ctx, session):
             await audit.record(ctx, audit.Event.REFRESH_REUSED, account_id, "generation_spent", behind=behind + 1)
             await notices.warn(ctx, "refresh_reused", principal.account)
         raise RefreshReused

@@ -12,7 +12,20 @@ from types import MappingProxyType
 import msgspec
 
 from ostiary.crypto.tokens import TokenHash
-from ostiary.identity import accounts, audit, bans, challenges, credentials, devices, notices, places, sessions, throttle, totp
+from ostiary.identity import (
+    accounts,
+    audit,
+    bans,
+    challenges,
+    credentials,
+    devices,
+    factors,
+    notices,
+    places,
+    sessions,
+    throttle,
+    totp,
+)
 from ostiary.identity.accounts import Account, Arrival, Candidate
 from ostiary.identity.context import Context
 from ostiary.identity.factors import FactorProof
@@ -123,9 +136,14 @@ async def answer(
     if challenge is None or candidate is None or candidate.account.epoch != challenge.epoch:
         raise ChallengeGone
     account = candidate.account
-    await _check_policy(ctx, candidate)
+    try:
+        await _check_policy(ctx, candidate)
+    except Refusal as refusal:
+        await audit.tell(ctx, audit.Event.SIGN_IN_REFUSED, audit.Seldom(account.id), account.id, refusal.code)
+        raise
+    await factors.count_try(ctx, account)
     # Answers to one challenge take turns: a code must not be spent on a challenge that another answer has just ended.
-    if not await challenges.hold(ctx, challenge):
+    if not (await accounts.is_held(ctx, account) and await challenges.hold(ctx, challenge)):
         raise ChallengeGone
     try:
         method, step = await totp.consume(ctx, account, proof)

@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from ostiary.identity import accounts, audit, backup_codes, factors, notices, sessions, totp
+from ostiary.identity.accounts import Account
 from ostiary.identity.context import Context
 from ostiary.identity.factors import BackupCode, Enrolment, FactorProof
 from ostiary.identity.refusals import CodeMissing, CodeRefused, FactorAbsent
 from ostiary.identity.sessions import Principal
 
+Hold = Callable[[Context, Account], Awaitable[None]]
 
-async def require_code(ctx: Context, who: Principal, proof: FactorProof | None) -> None:
+
+async def require_code(ctx: Context, who: Principal, proof: FactorProof | None, hold: Hold = accounts.hold) -> None:
     """Spend a code if the account has a factor; nothing otherwise. The account is held: nobody gives it a factor meanwhile.
 
     Raises CodeMissing, CodeRefused, FactorLocked, Throttled, FactorUnreadable, SessionGone.
     """
     if who.account.has_factor and proof is None:
         raise CodeMissing
-    await accounts.hold(ctx, who.account)
+    if who.account.has_factor:
+        await factors.count_try(ctx, who.account)
+    await hold(ctx, who.account)
     if who.account.has_factor and proof is not None:
         await _consume(ctx, who, proof)
 
 
 async def check_live_code(ctx: Context, who: Principal, proof: FactorProof) -> None:
-    """Check a code of the live factor; this session may use the same code once more. Raises FactorAbsent, CodeRefused."""
+    """Check a code of the live factor; this session may use the same code once more.
+
+    Raises FactorAbsent, FactorLocked, Throttled, CodeRefused, SessionGone.
+    """
     if not who.account.has_factor:
         raise FactorAbsent
+    await factors.count_try(ctx, who.account)
+    await accounts.hold(ctx, who.account)
     step = await _consume(ctx, who, proof)
     if step and step != who.session.last_step:
         await sessions.note_step(ctx, who.session, step)
 
 
 async def check_backup_code(ctx: Context, who: Principal, proof: BackupCode) -> None:
-    """Check a live backup code and leave it unspent: trying one out must not cost it. Raises CodeRefused, Throttled."""
+    """Check a live backup code and leave it unspent: trying one out must not cost it.
+
+    Raises FactorAbsent, FactorLocked, Throttled, CodeRefused, SessionGone.
+    """
     if not who.account.has_factor:
         if await totp.pending(ctx, who.account.id) is None:
             raise FactorAbsent
         raise CodeRefused("no_live_codes")
-    await factors.count_try(ctx, who.account, await totp.live(ctx, who.account.id))
+    await factors.count_try(ctx, who.account)
+    await accounts.hold(ctx, who.account)
+    tries = await factors.claim_try(ctx, who.account)
     if not await backup_codes.exists(ctx, who.account.id, proof.code):
-        await factors.failed(ctx, who.account)
+        await factors.failed(ctx, who.account, tries)
         raise CodeRefused("mismatch")
+    await factors.give_back(ctx, who.account)
 
 
 async def enroll(ctx: Context, who: Principal, secret: str, code: str, codes: list[str], old: FactorProof | None) -> None:
@@ -49,7 +67,6 @@ async def enroll(ctx: Context, who: Principal, secret: str, code: str, codes: li
     FactorLocked, Throttled, SessionGone.
     """
     step = await totp.check_offered(ctx, who.account, secret, code)
-    await accounts.hold(ctx, who.account)
     await require_code(ctx, who, old)
     await totp.enroll(ctx, who.account, secret, codes, step)
     await sessions.end_all(ctx, who.account.id, keep=who.session.id)

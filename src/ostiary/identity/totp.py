@@ -78,7 +78,7 @@ async def begin_enrolment(ctx: Context, account: Account, secret: str, codes: li
 
 async def check_pending(ctx: Context, account: Account, enrolment: Enrolment, code: str) -> int:
     """The time step that a code proves for a pending enrolment; changes nothing. Raises CodeRefused, Throttled."""
-    await factors.count_try(ctx, account, None)
+    await factors.count_try(ctx, account)
     step = otp.matching_step(open_secret(ctx, enrolment), code, ctx.now // 1_000_000)
     if step is None:
         raise CodeRefused("mismatch")
@@ -102,7 +102,7 @@ async def check_offered(ctx: Context, account: Account, secret: str, code: str) 
     Raises SecretWeak, CodeRefused, Throttled.
     """
     check_strength(secret)
-    await factors.count_try(ctx, account, None)
+    await factors.count_try(ctx, account)
     step = otp.matching_step(otp.decode_secret(secret) or b"", code, ctx.now // 1_000_000)
     if step is None:
         raise CodeRefused("mismatch")
@@ -147,16 +147,17 @@ async def remove(ctx: Context, account_id: str) -> None:
 async def consume(ctx: Context, account: Account, proof: FactorProof, *, session: Session | None = None) -> tuple[str, int]:
     """Check a code of the live enrolment and spend it: how it was proved (RFC 8176), and the TOTP step (0 for a backup code).
 
-    With a session, the step that this session signed in with is good once more (contract, `OSTIARY_TOTP_REUSE`).
-    Raises FactorAbsent, FactorLocked, Throttled, CodeRefused, FactorUnreadable.
+    With a session, the step that this session signed in with is good once more (contract, `OSTIARY_TOTP_REUSE`). The caller has
+    counted the try (`factors.count_try`). Raises FactorAbsent, FactorLocked, CodeRefused, FactorUnreadable.
     """
     enrolment = await live(ctx, account.id)
     if enrolment is None:
         raise FactorAbsent
-    await factors.count_try(ctx, account, enrolment)
+    secret = open_secret(ctx, enrolment) if isinstance(proof, TOTPCode | AnyCode) else None
+    tries = await factors.claim_try(ctx, account)
     step = 0
-    if isinstance(proof, TOTPCode | AnyCode):
-        found = otp.matching_step(open_secret(ctx, enrolment), proof.code, ctx.now // 1_000_000)
+    if secret is not None:
+        found = otp.matching_step(secret, proof.code, ctx.now // 1_000_000)
         if found is not None and await _accept(ctx, enrolment, found, session):
             step = found
     if step:
@@ -167,7 +168,7 @@ async def consume(ctx: Context, account: Account, proof: FactorProof, *, session
         await audit.record(ctx, audit.Event.BACKUP_CODE_USED, account.id)
         await notices.warn(ctx, "backup_code_used", account)
         return "otp", 0
-    await factors.failed(ctx, account)
+    await factors.failed(ctx, account, tries)
     raise CodeRefused("mismatch")
 
 

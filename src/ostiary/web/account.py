@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from ostiary.http import cookies
 from ostiary.http.calls import Call
-from ostiary.identity import accounts, audit, deletion, factors, federated, password_change, sessions, step_up
+from ostiary.identity import accounts, audit, deletion, factors, federated, password_change, sessions
 from ostiary.identity.context import MICROSECONDS, Context
 from ostiary.identity.credentials import Credential
 from ostiary.identity.refusals import (
@@ -162,8 +162,7 @@ async def delete(call: Call) -> Response:
                 raise DeletionClosed
             has_password = await password_change.has_password(ctx, who.account)
             await _prove_owner(ctx, who, typed, has_password=has_password)
-            await step_up.require_code(ctx, who, codes.proof_in(typed))
-            await deletion.delete(ctx, who.account, "owner")
+            await deletion.by_owner(ctx, who, codes.proof_in(typed))
     except (ProofRefused, CodeRefused, CodeMissing, SignInStale) as refusal:
         return _delete_page(call, who, 422, has_password=has_password, problem=_PROBLEMS[type(refusal)])
     return see("/login?notice=deleted", [cookies.dropped(call, cookies.SESSION)])

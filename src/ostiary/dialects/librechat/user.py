@@ -8,7 +8,7 @@ from ostiary.dialects import own_sessions
 from ostiary.dialects.librechat import deps, schemas
 from ostiary.dialects.librechat.errors import NO_SUCH_SESSION, SESSION_ENDED
 from ostiary.http.calls import Call, json_response
-from ostiary.identity import accounts, audit, deletion, session_links, step_up
+from ostiary.identity import accounts, audit, deletion, session_links
 from ostiary.identity.refusals import AccountGone, DeletionClosed
 
 
@@ -84,6 +84,5 @@ async def delete(call: Call) -> Response:
         who = await deps.principal(call, ctx)
         if not (ctx.settings.policy.allow_account_deletion or who.account.role == accounts.ADMIN):
             raise DeletionClosed
-        await step_up.require_code(ctx, who, schemas.factor_proof(body))
-        await deletion.delete(ctx, who.account, "owner")
+        await deletion.by_owner(ctx, who, schemas.factor_proof(body))
     return json_response({"message": "User deleted"})

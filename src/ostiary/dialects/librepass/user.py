@@ -94,8 +94,7 @@ async def delete(call: Call) -> Response:
         if not (ctx.settings.policy.allow_account_deletion or who.account.role == accounts.ADMIN):
             raise DeletionClosed
         await key_accounts.prove(ctx, who, given.shared_key)
-        await step_up.require_code(ctx, who, TOTPCode(given.code) if given.code else None)
-        await deletion.delete(ctx, who.account, "owner")
+        await deletion.by_owner(ctx, who, TOTPCode(given.code) if given.code else None)
     return done()
 
 
