@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import BigInteger, cast, func, select
 
 from ostiary.app import GENERATED, now
-from ostiary.cli import limits
+from ostiary.cli import limits, queues
 from ostiary.cli.config import without_password
 from ostiary.cli.desk import DOCTOR_TELLS_MORE, Desk, explained, is_still_to_be_made, open_desk
 from ostiary.cli.elsewhere import answers, arrived, asked, asked_directory, refused_since, why_refused
@@ -33,7 +33,6 @@ from ostiary.identity.arrivals import Seen
 from ostiary.identity.blocklist import Blocklist
 from ostiary.identity.context import Context
 from ostiary.identity.refusals import FederationRefused
-from ostiary.mail import outbox
 from ostiary.mail.smtp import DeliveryError, SMTPTransport
 from ostiary.observability.logging import set_up
 from ostiary.settings import LOOPBACK_HOSTS, Secrets, Settings, SettingsError
@@ -65,7 +64,7 @@ class Finding:
 @click.command("doctor")
 @answering
 def doctor() -> Answer:
-    """Look at settings, secrets, proxies, cookies, database, clock, mail server, Redis, limits, directory and providers.
+    """Look at settings, secrets, proxies, cookies, database, clock, mails, audit, Redis, limits, directory and providers.
 
     The exit code is 1 when something is wrong; a warning alone leaves it 0.
     """
@@ -224,7 +223,7 @@ def _scheme_and_host(url: str) -> tuple[str, str]:
 
 
 async def _database(settings: Settings, seen: dict[str, Seen]) -> AsyncIterator[Finding]:
-    """There, at this version, on the same time, with an administrator, and with no mail given up. Fills in who was seen."""
+    """There, at this version, on the same time, with an administrator, and what waits in it. Fills in who was seen."""
     url = settings.database_url
     if is_still_to_be_made(settings):
         yield Finding("database", "ok", f"{url} will be made at the first start.")
@@ -248,7 +247,7 @@ async def _database(settings: Settings, seen: dict[str, Seen]) -> AsyncIterator[
             has_admin = await accounts.has_admin(ctx)
             seen.update(await arrivals.seen(ctx))
             sprayed = await audit.latest(ctx, event=audit.Event.SPRAY_SUSPECTED, since=ctx.now - DAY)
-            given_up = sum(row.status == "abandoned" for row in await outbox.listed(ctx.db, 1000))
+            waiting = await queues.described(ctx)
     except TroubleError as error:
         yield Finding("database", "problem", _of_database(error, url))
         return
@@ -257,10 +256,8 @@ async def _database(settings: Settings, seen: dict[str, Seen]) -> AsyncIterator[
         yield Finding("spraying", "warning", limits.spraying(sprayed))
     if not has_admin:
         yield Finding("accounts", "warning", "nobody is ADMIN. Run: ostiary user create ada@example.org --role ADMIN")
-    if given_up:
-        yield Finding(
-            "mail", "warning", f"{given_up} mail(s) were given up: ostiary mail list shows why, ostiary mail retry tries again."
-        )
+    for said in waiting:
+        yield Finding(*said)
 
 
 def _of_database(error: TroubleError, url: str) -> str:

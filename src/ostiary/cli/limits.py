@@ -26,8 +26,9 @@ _COUNTED_BY = {
     "challenge": "by pending sign-in",
 }
 _OTHERWISE = "by address, e-mail, account or key"
-Refused = dict[str, tuple[int, int | None]]
-"""By limit: how often since the server began, and when last (microseconds)."""
+Met = tuple[int, int | None, int | None]
+Refused = dict[str, Met]
+"""By limit: how often since the server began, when last (microseconds), and how many it allows there."""
 
 
 async def described(settings: Settings) -> list[tuple[str, str]]:
@@ -52,10 +53,11 @@ def spraying(found: Sequence[AuditEvent]) -> str:
 def _text(rule: Rule, refused: Refused | None) -> str:
     kind = _COUNTED_BY.get(rule.name.rpartition(".")[2], _OTHERWISE)
     minutes = rule.period / (MINUTE * MICROSECONDS)
-    text = f"{rule.capacity} in {minutes:g} minute(s), {kind}"
+    times, last_at, allowed = (refused or {}).get(rule.name, (0, None, None))
+    capacity = allowed or rule.capacity
+    text = f"{capacity} in {minutes:g} minute(s), {kind}"
     if rule.name.startswith("spray."):
-        text = f"suspected at {rule.capacity} names in {minutes:g} minute(s), {kind}"
-    times, last_at = (refused or {}).get(rule.name, (0, None))
+        text = f"suspected at {capacity} names in {minutes:g} minute(s), {kind}"
     if refused is not None:
         text += f"; met {times} time(s)" + (f", last at {spoken(last_at)} UTC" if last_at else "")
     return f"{text}."
@@ -80,4 +82,5 @@ async def _refused(settings: Settings) -> Refused | None:
         return None
     times = {sample.labels["limit"]: int(sample.value) for sample in samples if sample.name == "ostiary_limited_total"}
     last = {sample.labels["limit"]: int(sample.value) for sample in samples if sample.name == "ostiary_limited_at"}
-    return {name: (count, last[name] * MICROSECONDS if name in last else None) for name, count in times.items()}
+    most = {sample.labels["limit"]: int(sample.value) for sample in samples if sample.name == "ostiary_limit_capacity"}
+    return {name: (count, last[name] * MICROSECONDS if name in last else None, most.get(name)) for name, count in times.items()}

@@ -13,9 +13,14 @@ from ostiary import __version__
 from ostiary.crypto.hashing import HashingPool, Width
 from ostiary.http.calls import Call, is_direct_loopback, json_response, raw_response, text_response
 from ostiary.http.wire import Wire
+from ostiary.identity import audit_chain
+from ostiary.identity.audit_chain import BrokenChainError
+from ostiary.identity.context import MICROSECONDS
 from ostiary.identity.refusals import Refusal
+from ostiary.mail import outbox
 from ostiary.observability.metrics import Metrics
 from ostiary.parts import Part
+from ostiary.storage.database import UnavailableError
 
 if TYPE_CHECKING:
     from fastapi.openapi import utils as openapi
@@ -69,6 +74,7 @@ class Operations(Wire):
         _read_hasher(call.services.metrics, call.services.hasher)
         call.services.metrics.limit_keys.set(len(call.services.limits))
         call.services.metrics.limit_pushed_out.set(call.services.limits.pushed_out)
+        await _read_queues(call)
         return raw_response(call.services.metrics.render(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, call: Call) -> Response:
@@ -111,6 +117,28 @@ class Operations(Wire):
 
     def turned_away(self, call: Call, status: int, text: str) -> Response:  # noqa: ARG002
         return json_response({"message": text}, status, [(b"connection", b"close")])
+
+
+async def _read_queues(call: Call) -> None:
+    """What waits in the database; what was read last while that is away."""
+    metrics = call.services.metrics
+    try:
+        async with asyncio.timeout(PING_SECONDS), call.begin() as ctx:
+            mails = await outbox.standing(ctx.db)
+            metrics.mail_waiting.set(mails.waiting)
+            metrics.mail_failing.set(mails.failing)
+            metrics.mail_given_up.set(mails.given_up)
+            metrics.mail_oldest.set((ctx.now - mails.oldest_at) // MICROSECONDS if mails.oldest_at is not None else 0)
+            chain = await audit_chain.standing(ctx)
+            metrics.audit_waiting.set(chain.waiting)
+            metrics.audit_broken.set(0)
+            if chain.head is not None:
+                metrics.audit_head.set(chain.head.position)
+                metrics.audit_head_at.set(chain.head.at // MICROSECONDS)
+    except BrokenChainError:
+        metrics.audit_broken.set(1)
+    except (UnavailableError, TimeoutError):
+        return
 
 
 def _read_hasher(metrics: Metrics, hasher: HashingPool) -> None:

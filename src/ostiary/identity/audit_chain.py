@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import takewhile
 
 import msgspec
-from sqlalchemy import BigInteger, LargeBinary, and_, bindparam, delete, or_, select, update
+from sqlalchemy import BigInteger, LargeBinary, and_, bindparam, delete, func, or_, select, update
 
 from ostiary.identity import audit
 from ostiary.identity.audit import AuditEvent
@@ -49,6 +49,14 @@ class Verdict(msgspec.Struct, frozen=True):
     unknown: tuple[Place, ...] = ()
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How the chain stands: its head (None before the first server ran), and how many rows wait for their place, since when."""
+
+    head: Place | None
+    waiting: int
+    waiting_since: int | None
+
+
 class _Signed(msgspec.Struct, frozen=True):
     ends: Ends
     signature: str
@@ -80,6 +88,9 @@ _unlinked = Query(
 _after = Query(
     AuditEvent,
     select(audit_events).where(_events.position > bindparam("position")).order_by(_events.position).limit(BATCH),
+)
+_waiting: Query[tuple[int, int | None]] = Query(
+    lambda count, since: (count, since), select(func.count(), func.min(_events.at)).where(_events.position.is_(None))
 )
 _last = Query(int, select(_events.position).where(_events.position.is_not(None)).order_by(_events.position.desc()).limit(1))
 _below = Query(
@@ -144,6 +155,13 @@ async def verify(ctx: Context, heads: Sequence[Place] = ()) -> Verdict:
     waiting, since, foreign = await _look_at_waiting(ctx, is_open=ends is not None and ends.is_open)
     unknown = tuple(head for head in unseen.values() if ends is None or head.position <= ends.head.position)
     return Verdict((*findings, *foreign), walk.checked, waiting, since, ends, unknown)
+
+
+async def standing(ctx: Context) -> Standing:
+    """How the chain stands, without a look at its rows. Raises BrokenChainError."""
+    text = await ctx.db.one(_marker)
+    waiting, since = await ctx.db.one(_waiting) or (0, None)
+    return Standing(_decoded(ctx, text).head if text is not None else None, waiting, since)
 
 
 async def restart(ctx: Context) -> int:

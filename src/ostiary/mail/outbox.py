@@ -8,7 +8,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from ostiary.crypto.sealing import Sealer
 from ostiary.mail.messages import Message
@@ -35,6 +35,16 @@ class Row(msgspec.Struct, frozen=True):
     created_at: int
     due_at: int
     sent_at: int | None
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How the queue stands: what waits and since when, how much of it failed before (one of the reasons), what was given up."""
+
+    waiting: int
+    oldest_at: int | None
+    failing: int
+    error: str | None
+    given_up: int
 
 
 _insert = Statement(insert(outbox).values({column.name: bindparam(column.name) for column in outbox.c}))
@@ -70,6 +80,17 @@ _retry = Statement(
     .values(status="queued", due_at=bindparam("now")),
 )
 _listed = Query(Row, select(outbox).order_by(outbox.c.created_at.desc()).limit(bindparam("most")))
+_waits = or_(outbox.c.status == "queued", outbox.c.status == "sending")
+_standing = Query(
+    Standing,
+    select(
+        func.count().filter(_waits),
+        func.min(outbox.c.created_at).filter(_waits),
+        func.count().filter(_waits, outbox.c.last_error.is_not(None)),
+        func.max(outbox.c.last_error).filter(_waits),
+        func.count().filter(outbox.c.status == "abandoned"),
+    ).where(or_(_waits, outbox.c.status == "abandoned")),
+)
 _sweep = Statement(
     delete(outbox).where(
         or_(outbox.c.status == "sent", outbox.c.status == "abandoned"), outbox.c.created_at < bindparam("before")
@@ -128,6 +149,12 @@ async def retry_all(unit: Unit, now: int) -> int:
 async def listed(unit: Unit, most: int = 100) -> list[Row]:
     """The newest rows first."""
     return await unit.all(_listed, most=most)
+
+
+async def standing(unit: Unit) -> Standing:
+    """How the queue stands now."""
+    found = await unit.one(_standing)
+    return found if found is not None else Standing(0, None, 0, None, 0)
 
 
 async def sweep(unit: Unit, now: int) -> int:

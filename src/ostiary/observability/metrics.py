@@ -41,6 +41,18 @@ class Metrics:
         self.turned_away = Counter(
             "ostiary_turned_away", "Requests turned away unread, by reason", ["reason"], registry=self.registry
         )
+        self.mail_waiting = Gauge("ostiary_mail_waiting", "Mails that wait in the database", registry=self.registry)
+        self.mail_failing = Gauge("ostiary_mail_failing", "Of those, how many failed before", registry=self.registry)
+        self.mail_given_up = Gauge("ostiary_mail_given_up", "Mails that were given up", registry=self.registry)
+        self.mail_oldest = Gauge("ostiary_mail_oldest_seconds", "For how long the oldest has waited", registry=self.registry)
+        self.audit_head = Gauge("ostiary_audit_head", "Rows of the audit that are linked, swept ones too", registry=self.registry)
+        self.audit_head_at = Gauge(
+            "ostiary_audit_head_at", "When the last one was linked, seconds since 1970", registry=self.registry
+        )
+        self.audit_waiting = Gauge("ostiary_audit_waiting", "Rows that wait to be linked", registry=self.registry)
+        self.audit_broken = Gauge(
+            "ostiary_audit_broken", "1 when the ends of the audit's chain are not as they were signed", registry=self.registry
+        )
         self.mails = Counter("ostiary_mails", "Mails, by outcome", ["outcome"], registry=self.registry)
 
     def describe_limit(self, name: str, capacity: int, seconds: float) -> None:
