@@ -5,7 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, Table, Text, and_, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from ostiary.identity.context import Context, new_id
 from ostiary.identity.refusals import AccountGone, SessionGone
@@ -85,7 +100,7 @@ def candidate_of(*row: object) -> Candidate:
     return Candidate(account, credential_id, config, ban_id is not None, live)  # type: ignore[arg-type]
 
 
-def _select_candidate(where: object, *order: object) -> Select[Any]:
+def _select_candidate(where: object) -> Select[Any]:
     live = (
         select(func.count())
         .select_from(sessions)
@@ -112,21 +127,35 @@ def _select_candidate(where: object, *order: object) -> Select[Any]:
         )
         .select_from(accounts.outerjoin(credentials, credential).outerjoin(bans, ban))
         .where(where)  # type: ignore[arg-type]
-        .order_by(*order)  # type: ignore[arg-type]
         .limit(1)
     )
 
 
+_any = accounts.alias("any_account")
+
+
+def is_nearest(email: ColumnElement[str]) -> ColumnElement[bool]:
+    """For a look-up by address that finds a row whoever is asked for: its own, else the next address's, else the last one's.
+
+    The caller throws another's away. Reading none would be quicker, and would tell that nobody has the address; so each way
+    takes as many steps through the index.
+    """
+    last = select(func.max(_any.c.email)).scalar_subquery()
+    next_one = select(func.min(_any.c.email)).where(_any.c.email >= email).scalar_subquery()
+    return accounts.c.email == case((email > last, last), else_=next_one)
+
+
 _by_email = Query(Account, select(*COLUMNS).where(accounts.c.email == bindparam("email")))
 _by_id = Query(Account, select(*COLUMNS).where(accounts.c.id == bindparam("id")))
-CANDIDATE = _select_candidate(accounts.c.email >= bindparam("email"), accounts.c.email)
-"""The first account from this address on, with what a sign-in needs to know of it."""
-_candidate_from_email_on = Query(candidate_of, CANDIDATE)
+CANDIDATE = _select_candidate(is_nearest(bindparam("email", type_=Text)))
+"""The account with this address or one of its neighbours, with what a sign-in needs to know of it."""
+_candidate_nearest_email = Query(candidate_of, CANDIDATE)
 _candidate_by_id = Query(candidate_of, _select_candidate(accounts.c.id == bindparam("id")))
 _page = Query(
     Account,
     select(*COLUMNS).where(accounts.c.email > bindparam("after")).order_by(accounts.c.email).limit(bindparam("most")),
 )
+_how_many = Query(int, select(func.count()).select_from(accounts))
 _admin = Query(str, select(accounts.c.id).where(accounts.c.role == ADMIN).limit(1))
 _insert = Statement(
     lambda insert_or: (
@@ -237,8 +266,7 @@ async def named(ctx: Context, name: str) -> Account:
 async def candidate(ctx: Context, email: str, kind: str) -> Candidate | None:
     """The account with this address, its credential of this kind, its ban and its sessions."""
     address = canonical(email)
-    # For an address that nobody has the next one's row is read and thrown away: reading none would be quicker, and would tell.
-    found = await ctx.db.one(_candidate_from_email_on, email=address, kind=kind, now=ctx.now)
+    found = await ctx.db.one(_candidate_nearest_email, email=address, kind=kind, now=ctx.now)
     return found if found is not None and found.account.email == address else None
 
 
@@ -250,6 +278,11 @@ async def candidate_by_id(ctx: Context, account_id: str, kind: str) -> Candidate
 async def page(ctx: Context, after: str = "", most: int = 1000) -> list[Account]:
     """Accounts in the order of their addresses."""
     return await ctx.db.all(_page, after=after, most=most)
+
+
+async def how_many(ctx: Context) -> int:
+    """How many there are."""
+    return await ctx.db.one(_how_many) or 0
 
 
 async def has_admin(ctx: Context) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import Text, and_, bindparam, select
 
 from ostiary.crypto import x25519
 from ostiary.identity import accounts, audit, credentials, links, notices, policy, public_keys, sessions, throttle, vault
@@ -53,12 +53,11 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 _key = and_(tables.credentials.c.account_id == tables.accounts.c.id, tables.credentials.c.kind == credentials.PUBLIC_KEY)
-_config_from_email_on = Query(
+_config_nearest_email = Query(
     _Known,
     select(tables.accounts.c.email, tables.credentials.c.config, tables.accounts.c.verified_at)
     .select_from(tables.accounts.outerjoin(tables.credentials, _key))
-    .where(tables.accounts.c.email >= bindparam("email"))
-    .order_by(tables.accounts.c.email)
+    .where(accounts.is_nearest(bindparam("email", type_=Text)))
     .limit(1),
 )
 
@@ -70,8 +69,7 @@ async def parameters(ctx: Context, email: str) -> Parameters:
     their own, and see by them whether it was free.
     """
     address = accounts.canonical(email)
-    # The next one's row for an address that nobody has, as in `accounts.candidate`: the time must not tell.
-    found = await ctx.db.one(_config_from_email_on, email=address) if email else None
+    found = await ctx.db.one(_config_nearest_email, email=address) if email else None
     if found is None or found.config is None:
         return DEFAULTS
     parameters = msgspec.json.decode(found.config, type=Config).parameters

@@ -10,7 +10,7 @@ import hmac
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import Text, and_, bindparam, or_, select
 
 from ostiary.identity import accounts, credentials, devices
 from ostiary.identity.context import Context
@@ -32,22 +32,30 @@ class FirstProof:
 
 
 class _Held(msgspec.Struct, frozen=True):
-    """A credential of the address, and whether the address is verified."""
+    """An address, its credential if it has one, and whether the address is verified."""
 
+    email: str
     account_id: str
-    kind: str
-    config: str
+    kind: str | None
+    config: str | None
     verified_at: int | None
 
 
-_held = Query(
+_local = and_(
+    tables.credentials.c.account_id == tables.accounts.c.id,
+    or_(tables.credentials.c.kind == credentials.PASSWORD, tables.credentials.c.kind == credentials.PUBLIC_KEY),
+)
+_held_nearest_email = Query(
     _Held,
-    select(tables.accounts.c.id, tables.credentials.c.kind, tables.credentials.c.config, tables.accounts.c.verified_at)
-    .join_from(tables.accounts, tables.credentials, tables.credentials.c.account_id == tables.accounts.c.id)
-    .where(
-        tables.accounts.c.email == bindparam("email"),
-        or_(tables.credentials.c.kind == credentials.PASSWORD, tables.credentials.c.kind == credentials.PUBLIC_KEY),
+    select(
+        tables.accounts.c.email,
+        tables.accounts.c.id,
+        tables.credentials.c.kind,
+        tables.credentials.c.config,
+        tables.accounts.c.verified_at,
     )
+    .select_from(tables.accounts.outerjoin(tables.credentials, _local))
+    .where(accounts.is_nearest(bindparam("email", type_=Text)))
     .order_by(tables.credentials.c.kind)
     .limit(1),
 )
@@ -59,15 +67,18 @@ async def of_address(ctx: Context, email: str, mark: str = "") -> FirstProof:
     An account whose owner must verify the address first counts as none: else registering somebody's address, which answers
     alike for a free one and a taken one, and asking again would tell which it was. `mark` is what the registering browser keeps.
     """
-    held = None if "\0" in email else await ctx.db.one(_held, email=accounts.canonical(email))
-    if held and held.verified_at is None and ctx.settings.requires_verification:
+    address = accounts.canonical(email)
+    held = None if "\0" in email else await ctx.db.one(_held_nearest_email, email=address)
+    if held and (held.email != address or (held.verified_at is None and ctx.settings.requires_verification)):
         held = None
-    kind = held.kind if held else _made_up(ctx, email)
+    made_up = _made_up(ctx, email)
+    kind = held.kind if held and held.kind else made_up
     if hmac.compare_digest(mark.encode(), mark_of(ctx, email).encode()):
         kind = credentials.PUBLIC_KEY
     is_key = held is not None and held.kind == credentials.PUBLIC_KEY
-    parameters = msgspec.json.decode(held.config, type=Config).parameters if held and is_key else DEFAULTS
-    return FirstProof(kind, parameters, held is not None and devices.known(ctx, held.account_id) is not None)
+    parameters = msgspec.json.decode(held.config or "", type=Config).parameters if held and is_key else DEFAULTS
+    is_here = devices.known(ctx, held.account_id if held else "") is not None
+    return FirstProof(kind, parameters, is_here and held is not None and held.kind is not None)
 
 
 def mark_of(ctx: Context, email: str) -> str:
