@@ -22,9 +22,9 @@ from ostiary.dialects.librepass import LibrePass
 from ostiary.dialects.operations import Operations
 from ostiary.federation.providers import build_federation
 from ostiary.http.wire import Wire
-from ostiary.identity import key_ring
+from ostiary.identity import key_ring, rules
 from ostiary.identity.blocklist import Blocklist
-from ostiary.identity.context import MICROSECONDS, Services, micros
+from ostiary.identity.context import Services, micros
 from ostiary.identity.counting_again import count_again
 from ostiary.identity.passwords import Password, PasswordMethod
 from ostiary.identity.public_keys import PublicKeyMethod, SharedKey
@@ -109,8 +109,7 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
             breaches=federation.breaches,
             redirect_providers=federation.redirect,
         )
-        for rule in services.rules:
-            services.metrics.describe_limit(rule.name, rule.capacity, rule.period / MICROSECONDS)
+        await rules.fit(services)
         await key_ring.refresh(services)
         yield services
     finally:

@@ -21,6 +21,7 @@ from ostiary.identity import (
     places,
     provider_sessions,
     resealing,
+    rules,
     sessions,
 )
 from ostiary.identity.audit_chain import BrokenChainError
@@ -35,6 +36,7 @@ SWEEP_SECONDS = 60
 RENEW_SECONDS = (20, 40)
 LOOK_SECONDS = 5
 AFTER_SECONDS = (0.05, 0.5)
+FIT_SECONDS = 3600
 LINK_SECONDS = 5
 """How long an event may wait for its place in the audit's chain."""
 TELL_HEAD_SECONDS = 600
@@ -63,7 +65,7 @@ class Jobs:
 
     def start(self) -> None:
         """Begin."""
-        forever = (self._mail_forever(), self._sweep_forever(), self._keys_forever(), self._link_forever())
+        forever = (self._mail_forever(), self._sweep_forever(), self._keys_forever(), self._link_forever(), self._fit_forever())
         self._tasks = [asyncio.create_task(each) for each in forever]
         if self._services.settings.reuses_tokens:
             self._tasks.append(asyncio.create_task(self._renew_forever()))
@@ -210,6 +212,15 @@ class Jobs:
             # Several nodes shall not look at the same moment.
             await asyncio.sleep(_random.uniform(*RENEW_SECONDS))
             await self._guarded(self.renew)
+
+    async def _fit_forever(self) -> None:
+        while True:
+            await asyncio.sleep(FIT_SECONDS)
+            await self._guarded(self.fit_limits)
+
+    async def fit_limits(self) -> None:
+        """The limits of the whole server follow the number of accounts."""
+        await rules.fit(self._services)
 
     async def _link_forever(self) -> None:
         while True:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import bindparam, insert
 
-from ostiary.identity import audit, invitations, throttle
+from ostiary.identity import accounts, audit, invitations, throttle
 from ostiary.identity.audit import AuditEvent
+from ostiary.storage import tables
+from ostiary.storage.statements import Statement
 from tests.conftest import MakeHouse
 from tests.dialects.librechat.browser import EMAIL, PASSWORD, browser, parameters_of, signed_in
 from tests.dialects.librepass import owner as librepass
@@ -240,3 +243,21 @@ async def test_every_limit_is_shown_with_its_numbers_before_anybody_meets_it(mak
         assert f'ostiary_limit_capacity{{limit="{rule.name}"}} {float(rule.capacity)}' in shown
     await spend_server(house)
     assert 'ostiary_limited_total{limit="login.server"} 1.0' in (await house.client.get("/metrics")).text
+
+
+async def test_the_budget_of_the_server_grows_with_the_accounts_unless_it_is_set(make_house: MakeHouse) -> None:
+    """Else a tenth of a big site's people, at new places and with the typing errors of a morning, would spend it for all."""
+    grown, fixed = await make_house(RATE_LIMITS="on"), await make_house(RATE_LIMITS="on", OSTIARY_LOGIN_SERVER_MAX="8")
+    async with grown.begin() as ctx:
+        many = [accounts.fresh(ctx, f"m{number}@example.org", "M") for number in range(12_000)]
+        rows = [{column.name: getattr(one, column.name) for column in tables.accounts.c} for one in many]
+        await ctx.db.run_many(Statement(insert(tables.accounts).values({name: bindparam(name) for name in rows[0]})), rows)
+    before = grown.services.rules.logins.server.capacity
+
+    for house in (grown, fixed):
+        await house.jobs.fit_limits()
+
+    logins = grown.services.rules.logins
+    assert (before, logins.server.capacity, logins.newcomers.capacity) == (300, 360, 90)
+    assert fixed.services.rules.logins.server.capacity == 8
+    assert 'ostiary_limit_capacity{limit="login.server"} 360.0' in (await grown.client.get("/metrics")).text

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import timedelta
 
-from ostiary.identity.context import micros
+from ostiary.identity import accounts
+from ostiary.identity.context import MICROSECONDS, Client, Services, begin, micros
 from ostiary.limits.store import Rule
 from ostiary.settings import Limits, Settings
 
 MINUTE = 60 * 1_000_000
+LEAST_OF_SERVER, OF_EACH_HUNDRED = 300, 3
+"""Failed sign-ins of strangers, of the whole server: so many at least, and so many for each hundred accounts."""
 NEWCOMERS_SHARE = 4
 """A quarter of a server's budget is kept for networks that have had no part in spending it."""
 
@@ -62,9 +65,10 @@ class Rules:
     vault: Rule
 
     @classmethod
-    def of(cls, settings: Settings) -> Rules:
-        """The limits that the settings describe."""
+    def of(cls, settings: Settings, accounts_there: int = 0) -> Rules:
+        """The limits that the settings describe, for so many accounts."""
         limits = settings.limits
+        of_server = limits.login_server_max or max(LEAST_OF_SERVER, accounts_there * OF_EACH_HUNDRED // 100)
         lockout = micros(limits.lockout_window)
 
         def guard(name: str, most: int, period: int) -> Rule:
@@ -72,7 +76,7 @@ class Rules:
 
         return cls(
             **_of_librechat(limits),
-            logins=Area.of("login", limits.login_network_max, limits.login_server_max, lockout),
+            logins=Area.of("login", limits.login_network_max, of_server, lockout),
             registrations=Area.of(
                 "register", limits.register_network_max, limits.register_server_max, micros(limits.register_window)
             ),
@@ -95,6 +99,15 @@ class Rules:
         for field in fields(self):
             found = getattr(self, field.name)
             yield from (found.network, found.server, found.newcomers) if isinstance(found, Area) else (found,)
+
+
+async def fit(services: Services) -> None:
+    """Make the limits those of as many accounts as there are now, and show them; what is counted stays."""
+    async with begin(services, Client("", "limits")) as ctx:
+        there = await accounts.how_many(ctx)
+    services.rules = Rules.of(services.settings, there)
+    for rule in services.rules:
+        services.metrics.describe_limit(rule.name, rule.capacity, rule.period / MICROSECONDS)
 
 
 def _of_librechat(limits: Limits) -> dict[str, Rule]:

@@ -292,8 +292,11 @@ class Limits(Group):
         about="failed sign-ins of strangers from one network (IPv4 /24, IPv6 /48) in OSTIARY_LOCKOUT_WINDOW",
         ge=1,
     )
-    login_server_max: Whole = setting(
-        300, "OSTIARY_LOGIN_SERVER_MAX", about="likewise of all strangers; known devices and places are not counted", ge=1
+    login_server_max: Whole | None = setting(
+        None,
+        "OSTIARY_LOGIN_SERVER_MAX",
+        about="likewise of all strangers, without known devices and places; default 3 for each 100 accounts, at least 300",
+        ge=1,
     )
     register_network_max: Whole = setting(
         100, "OSTIARY_REGISTER_NETWORK_MAX", about="registrations from one network in REGISTER_WINDOW", ge=1
