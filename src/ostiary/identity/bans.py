@@ -90,7 +90,7 @@ async def check_arrival(ctx: Context, email: object, kind: str) -> Arrival:
         await check_address(ctx)
         raise Banned("address", found.until)
     candidate = found.candidate if found is not None else None
-    # As in `accounts.candidate`: for an address that nobody has, the next one's row was read.
+    # As in `accounts.candidate`: for an address that nobody has, another's row was read.
     return Arrival(address, kind, candidate if candidate is not None and candidate.account.email == address else None)
 
 
