@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from asyncio import Event, TimerHandle
 from collections.abc import Callable
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -109,21 +110,22 @@ class Cycle(RequestResponseCycle):
     def _head_of(self, message: HTTPResponseStartEvent) -> bytes:
         """The head's bytes, and from its headers how the body is framed. Raises RuntimeError for a header that would break it."""
         status = message["status"]
-        lines, values = [httptools_impl.STATUS_LINE[status][:-2]], []
+        headers = [*self.default_headers, *message.get("headers", ())]
+        lines = list(map(_lines.get, headers, repeat(b"")))
+        values: list[bytes] = []
         unproven: list[tuple[bytes, bytes]] = []
         is_closing = False
-        for header in (*self.default_headers, *message.get("headers", ())):
-            if (steady := _lines.get(header)) is not None:
-                lines.append(steady)
+        for place, line in enumerate(lines):
+            if line:
                 continue
-            name, value = header
+            name, value = headers[place]
             prefix = _prefixes.get(name) or _prefix(name)
-            lines.append(prefix + value)
+            lines[place] = prefix + value
             values.append(value)
             if prefix in _FRAMING:
                 is_closing |= self._frame(prefix, value)
             elif prefix in _STEADY and len(value) <= MOST_STEADY and len(_lines) < MOST_NAMES:
-                unproven.append(header)
+                unproven.append((name, value))
         together = b"\t".join(values)
         if len(together.translate(None, _FORBIDDEN)) != len(together):
             raise RuntimeError("Invalid HTTP header value.")
@@ -133,7 +135,7 @@ class Cycle(RequestResponseCycle):
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _NO_BODY:
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked")
-        return b"\r\n".join((*lines, b"", b""))
+        return b"\r\n".join((httptools_impl.STATUS_LINE[status][:-2], *lines, b"", b""))
 
     def _frame(self, prefix: bytes, value: bytes) -> bool:
         """Note what this header says of the body; whether it says that the connection ends."""
