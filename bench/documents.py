@@ -14,6 +14,8 @@ from bench.goals import short
 
 SHOWN = ("session check", "refresh", "preLogin", "key login", "login")
 
+_PEERS_RUN = "with bcrypt of the same cost, limits off, and SQLite at synchronous=NORMAL where Ostiary runs FULL."
+
 
 class UnmarkedError(Exception):
     """The document has no place of this name."""
@@ -58,6 +60,7 @@ def figures(report: Report) -> str:
             "| in the same run | |",
             "| --- | --- |",
             *(f"| {what} | {value} |" for what, value in _facts(report)),
+            *(["", f"Peers: {', '.join(found[0].peers)}; {_PEERS_RUN}"] if found[0].peers else []),
         ]
     )
 
@@ -79,7 +82,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield memory, f"{short(report.memory / 1e6)} MB"
     for goal in goals.of(report):
         if "best peer" in goal.what:
-            yield f"{goal.what} ({', '.join(found[0].peers)})", goal.cells[1]
+            yield goal.what, goal.cells[1]
 
 
 def _row(name: str, report: Report) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hmac
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -116,7 +117,7 @@ def access_token(data: bytes) -> None:
         signer.claims(data.decode("latin-1"), TIME * 1_000_000)
     # Rightly signed by a neighbour that shares the secret.
     parts = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in data.split(b"\n", 1))
-    mac = signer._hmac.sign(parts, signer._key)
+    mac = hmac.digest(SECRET, parts, "sha256")
     with contextlib.suppress(TokenError):
         signer.claims((parts + b"." + base64.urlsafe_b64encode(mac).rstrip(b"=")).decode(), TIME * 1_000_000)
 
