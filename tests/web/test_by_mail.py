@@ -178,14 +178,14 @@ async def test_a_reset_is_promised_to_every_address_alike_and_a_bad_password_doe
     assert "Your password has been changed" in done.words
 
 
-@pytest.mark.parametrize("note", ["made-up", "AQ", "Ag", "AgAAAAA" + "A" * 80, "A" * 100, "%%", '"x"'])
-async def test_a_note_that_we_did_not_write_holds_nothing(house: House, note: str) -> None:
-    visitor = Visitor(house)
-    visitor.client.cookies.set("ostiary_note_reset", note)
+async def test_a_note_that_we_did_not_write_holds_nothing(house: House) -> None:
+    for note in ("made-up", "AQ", "Ag", "AgAAAAA" + "A" * 80, "A" * 100, "%%", '"x"'):
+        visitor = Visitor(house)
+        visitor.client.cookies.set("ostiary_note_reset", note)
 
-    await visitor.open("/reset-password")
+        await visitor.open("/reset-password")
 
-    assert visitor.answer.status_code == 410
+        assert visitor.answer.status_code == 410, note
 
 
 async def test_an_invitation_lets_its_address_in_where_nobody_else_may_register(make_house: MakeHouse) -> None:
@@ -356,10 +356,9 @@ async def test_the_mailbox_is_gone_with_a_mail_server(make_house: MakeHouse) -> 
     assert visitor.answer.status_code == 404
 
 
-@pytest.mark.parametrize("name", ["../ostiary.db", "..%2Fkeys.json", "20261128T193256521801-9972fba8.eml", "", "/etc/passwd"])
-async def test_the_mailbox_opens_nothing_but_mails(house: House, name: str) -> None:
+async def test_the_mailbox_opens_nothing_but_mails(house: House) -> None:
     visitor = Visitor(house)
 
-    await visitor.open(f"/mailbox?mail={name}")
-
-    assert visitor.answer.status_code == 404
+    for name in ("../ostiary.db", "..%2Fkeys.json", "20261128T193256521801-9972fba8.eml", "", "/etc/passwd"):
+        await visitor.open(f"/mailbox?mail={name}")
+        assert visitor.answer.status_code == 404, name
