@@ -347,7 +347,9 @@ class TestScreens:
         house = await house_of(make_house, SAML_BUTTON_LABEL="Work account", SAML_IMAGE_URL="https://x.example/a.png")
 
         config = (await browser(house).get("/api/config")).json()
+        page = (await browser(house).get("/login")).text
 
+        assert ">Work account</a>" in page
         assert (config["samlLoginEnabled"], config["socialLoginEnabled"]) == (True, True)
         assert (config["samlLabel"], config["samlImageUrl"]) == ("Work account", "https://x.example/a.png")
 

@@ -5,12 +5,14 @@ Whoever sends a form with `send` has the next page in front of them, with its sc
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,19 @@ class Place:
     served: Served
     mail: MailServer
     url: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    async def operate(self, *arguments: str) -> str:
+        """What `ostiary` answers to the operator, on the same machine and with the same settings."""
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ostiary", *arguments),
+            env={"PATH": os.environ["PATH"], **self.variables, "OSTIARY_DATA": str(self.served.data)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await program.communicate()
+        assert program.returncode == 0, said
+        return said.decode()
 
     async def link(self, recipient: str, about: str) -> str:
         """The link in the mail."""
@@ -61,7 +76,7 @@ def open_place(folder: Path, environment: Mapping[str, str] | None = None, *, ur
         smtp = {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": str(mail.port), "EMAIL_ENCRYPTION": "none"}
         variables = {**smtp, "EMAIL_FROM": "ostiary@example.org", "APP_TITLE": "Northlight", **own, **(environment or {})}
         with served(folder, variables, port=port) as started:
-            yield Place(started, mail, url or started.url)
+            yield Place(started, mail, url or started.url, {"PORT": str(port), **variables})
 
 
 class App:

@@ -21,6 +21,7 @@ class OAuth2Provider:
     """GitHub, Discord, Facebook and their like."""
 
     allows_unsolicited = False
+    button = ""
 
     def __init__(
         self, preset: OAuth2Preset, client_id: str, client_secret: str, transport: Transport, *, may_create: bool

@@ -81,6 +81,7 @@ class OpenIDProvider:
     ) -> None:
         self.name = preset.name
         self.label = preset.label
+        self.button = preset.button
         self.may_create = may_create
         self.settings = settings
         self.client_id = registration.client_id

@@ -43,6 +43,7 @@ class OpenIDPreset:
     read: Callable[[Claims], Profile]
     extra: Mapping[str, str] = field(default_factory=dict)
     wants_userinfo: bool = False
+    button: str = ""
 
 
 def _google(claims: Claims) -> Profile:
@@ -134,7 +135,8 @@ def openid(settings: OpenID, name: str) -> OpenIDPreset:
             picture_of(claims.get("picture")),
         )
 
-    return OpenIDPreset(name, settings.label, settings.issuer, settings.scope, read, wants_userinfo=True)
+    label = "OpenID" if name == "openid" else name.title()
+    return OpenIDPreset(name, label, settings.issuer, settings.scope, read, wants_userinfo=True, button=settings.label)
 
 
 GOOGLE = OpenIDPreset("google", "Google", "https://accounts.google.com", "openid profile email", _google)

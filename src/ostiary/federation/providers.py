@@ -31,6 +31,9 @@ class RedirectProvider(Protocol):
     name: str
     """As in `/oauth/<name>`."""
     label: str
+    """What people call it: a word for a sentence to name it by."""
+    button: str
+    """The operator's own text of its button, which may be a sentence; empty where there is none."""
     may_create: bool
     """Whether someone unknown gets an account."""
     allows_unsolicited: bool

@@ -46,7 +46,8 @@ class SamlProvider:
         self._pictures = Pictures(settings.federation)
         self._certificates = settings.saml.certificates
         self._clock = clock
-        self.label = settings.saml.button_label or "SAML"
+        self.label = "SAML"
+        self.button = settings.saml.button_label
         self.may_create = settings.saml.registration
         self.allows_unsolicited = settings.saml.idp_initiated
         """Whether a response may come without a flow, from a browser that the identity provider sent here by itself."""

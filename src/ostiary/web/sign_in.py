@@ -27,7 +27,6 @@ from ostiary.identity.refusals import (
     Refusal,
 )
 from ostiary.identity.sign_in import FactorRequired, SignedIn
-from ostiary.settings import Settings
 from ostiary.web import codes, forms, key_sign_in, mail_checks, visitors
 from ostiary.web.rendering import page, see
 from ostiary.web.visitors import Visit
@@ -164,16 +163,12 @@ async def sign_out(call: Call) -> Response:
     return page(call, "signed_out.html", headers=gone, url=url, label=by[0].label)
 
 
-def providers(call: Call) -> list[tuple[str, str, bool]]:
-    """The ways over others: address, label, and whether the label is the operator's own sentence."""
+def providers(call: Call) -> list[tuple[str, str, str]]:
+    """The ways over others: address, what it is called, and the operator's own text of the button."""
     if "librechat" not in call.settings.server.dialects:
         return []
     found = call.services.redirect_providers
-    return [(f"/oauth/{name}", provider.label, _is_sentence(call.settings, name)) for name, provider in found.items()]
-
-
-def _is_sentence(settings: Settings, name: str) -> bool:
-    return name == "openid" or name in settings.openid_others or (name == "saml" and bool(settings.saml.button_label))
+    return [(f"/oauth/{name}", provider.label, provider.button) for name, provider in found.items()]
 
 
 def _page(call: Call, status: int = 200, headers: Iterable[Header] = (), **values: Any) -> Response:  # noqa: ANN401 - texts
