@@ -13,6 +13,7 @@ from sqlalchemy import LargeBinary, bindparam, select
 from ostiary.identity import refusals, sessions
 from ostiary.identity.audit import Event
 from ostiary.identity.refusals import Refusal
+from ostiary.settings import Pages, Settings, SettingsError
 from ostiary.storage import tables
 from ostiary.storage.statements import Query
 from ostiary.web import forms, key_sign_in, theme
@@ -280,15 +281,43 @@ async def test_a_logo_of_the_operators_runs_nothing(make_house: MakeHouse, tmp_p
     assert answer.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
+@pytest.mark.parametrize("ground", ["#f4f5f8", "#ffffff", "#dcdcdc", "#FFDCdc", "#dcdcff"])
 @pytest.mark.parametrize("accent", ["#3a5bc7", "#ffee00", "#000000", "#ffffff", "#777777", "#00aa55", "#c02020"])
-def test_whatever_the_accent_its_text_can_be_read(accent: str) -> None:
-    sheet = theme.style(accent)
+def test_whatever_the_colours_text_can_be_read(accent: str, ground: str) -> None:
+    sheet = theme.style(Pages.read({"OSTIARY_ACCENT_COLOR": accent, "OSTIARY_GROUND_COLOR": ground}))
 
+    faint = re.findall(r"--faint: (#\w{6})", (WEB / "static" / "page.css").read_text())[0]
+    assert f"--ground:{ground};" in sheet
+    assert theme.contrast(faint, ground) >= 4.5
     on_accent = re.findall(r"--on-accent:(#\w{6})", sheet)[0]
     on_light, on_dark = re.findall(r"--link:(#\w{6})", sheet)
     assert theme.contrast(on_accent, accent) >= 4.5
     assert theme.contrast(on_light, theme.LIGHT) >= 4.5
+    assert theme.contrast(on_light, ground) >= 4.5
     assert theme.contrast(on_dark, theme.DARK) >= 4.5
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OSTIARY_GROUND_COLOR", "#101217"),
+        ("OSTIARY_GROUND_COLOR", "#dbffff"),
+        ("OSTIARY_GROUND_COLOR", "#fff"),
+        ("OSTIARY_GROUND_COLOR", "#f4f5f8;}"),
+        ("OSTIARY_GROUND_COLOR", "white"),
+        ("OSTIARY_CORNER_RADIUS", "33"),
+        ("OSTIARY_CORNER_RADIUS", "-1"),
+        ("OSTIARY_CORNER_RADIUS", "1rem"),
+        ("OSTIARY_FONT_FAMILY", 'Inter", url(https://evil.test)'),
+        ("OSTIARY_FONT_FAMILY", "Inter;} body{"),
+        ("OSTIARY_FONT_FAMILY", "Inter\\22"),
+        ("OSTIARY_FONT_FAMILY", "serif, x\n@import 'https://evil.test'"),
+        ("OSTIARY_FONT_FAMILY", "</style>"),
+    ],
+)
+def test_looks_that_would_be_unreadable_or_more_than_looks_stop_the_start(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=variable):
+        Settings.load({variable: value})
 
 
 def test_every_language_says_everything_with_the_same_places() -> None:

@@ -17,6 +17,10 @@ from tests.web.tab import DESK, PHONE, Place, come, enter, follow, heading, open
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 EMAIL, PASSWORD = "ada@example.org", "three quiet lighthouses"
+LOOKS = """() => {
+  const [body, card, field] = ["body", ".card", "#email"].map((name) => getComputedStyle(document.querySelector(name)));
+  return [body.backgroundColor, body.fontFamily, card.borderRadius, field.borderRadius];
+}"""
 CONTINUE = "text=Continue with OpenID"
 
 
@@ -37,6 +41,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "OPENID_CLIENT_SECRET": SECRET,
             "OSTIARY_TERMS_VERSION": "2026-11",
             "OSTIARY_LOCKOUT_MAX": "1",
+            "OSTIARY_GROUND_COLOR": "#f3e6dc",
+            "OSTIARY_CORNER_RADIUS": "0",
+            "OSTIARY_FONT_FAMILY": "Northlight Sans, serif",
         }
         with open_place(tmp_path_factory.mktemp("rules"), environment, port=port) as opened:
             yield opened
@@ -65,6 +72,7 @@ async def test_the_invited_sign_up_connect_a_provider_and_come_in_by_either_unti
     await place.operate("invite", "create", EMAIL)
     await tab.goto(await place.link(EMAIL, "Invite"))
     await seen(tab, "Create an account")
+    assert await tab.evaluate(LOOKS) == ["rgb(243, 230, 220)", '"Northlight Sans", serif', "0px", "0px"]
     assert await tab.input_value("#email") == EMAIL
     await tab.check("#terms")
     await send(tab, name="Ada Lovelace", password=PASSWORD)

@@ -46,7 +46,7 @@ class Assets:
 
     def __init__(self, settings: PageSettings) -> None:
         contents = dict(_packaged(files("ostiary.web") / "static", ""))
-        contents["theme.css"] = theme.style(settings.accent).encode()
+        contents["theme.css"] = theme.style(settings).encode()
         contents["mark.svg"] = contents["mark.svg"].replace(OUR_ACCENT.encode(), settings.accent.encode())
         self.logo = "mark.svg"
         if settings.logo:

@@ -1,21 +1,35 @@
-"""The operator's colour, made readable: text upon it, and it as text on our light and dark grounds (WCAG 2.2, 1.4.3)."""
+"""The operator's looks. Their colour is made readable: text upon it, and it as text by day and by night (WCAG 2.2, 1.4.3)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from ostiary.settings import Pages as PageSettings
+
 LIGHT, DARK = "#ffffff", "#191c22"
-"""The grounds that text stands on; the style sheet has the same."""
+"""What cards are made of; the style sheet has the same. By night the ground around them is darker still."""
 ENOUGH = 4.6
 """A little over the 4.5 that WCAG asks for."""
+GENERIC = frozenset({"serif", "sans-serif", "monospace", "system-ui", "ui-serif", "ui-sans-serif", "ui-monospace", "ui-rounded"})
+"""Fonts whose names stand without quotes (CSS Fonts 4, 2.1.2)."""
+FONTS = 'ui-sans-serif,system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","Helvetica Neue",Arial,sans-serif'
 _STEPS = 40
 
 
-def style(accent: str) -> str:
-    """The style sheet that says what the accent is."""
+def style(settings: PageSettings) -> str:
+    """The style sheet that says what the settings are."""
+    accent, ground = settings.accent, settings.ground
     on_accent = LIGHT if contrast(accent, LIGHT) >= ENOUGH else readable(DARK, accent)
+    # Links stand on the ground and on cards: by day the ground is the darker of the two, by night cards are the lighter.
     return (
-        f":root{{--accent:{accent};--on-accent:{on_accent};--link:{readable(accent, LIGHT)}}}"
+        f":root{{--accent:{accent};--on-accent:{on_accent};--link:{readable(accent, ground)};--ground:{ground};"
+        f"--corner:{settings.corners / 16}rem;--font:{_family(settings.fonts) or FONTS}}}"
         f"@media (prefers-color-scheme:dark){{:root{{--link:{readable(accent, DARK)}}}}}"
     )
+
+
+def _family(fonts: Iterable[str]) -> str:
+    return ",".join(font if font in GENERIC else f'"{font}"' for font in fonts)
 
 
 def readable(colour: str, ground: str) -> str:
