@@ -414,9 +414,9 @@ async def test_the_screens_show_what_is_configured(make_house: MakeHouse, op: Pr
     house = await open_for(make_house, op, OPENID_BUTTON_LABEL="Ours", GITHUB_CLIENT_ID="a", GITHUB_CLIENT_SECRET="b", **second)
 
     shown = (await house.client.get("/api/config")).json()
-    page = (await house.client.get("/login")).text
+    page = (await house.client.get("/login?lang=de")).text
 
-    assert all(f">{button}</a>" in page for button in ("Ours", "Continue with Work", "Continue with GitHub"))
+    assert all(f">{button}</a>" in page for button in ("Ours", "Weiter mit Work", "Weiter mit GitHub"))
     assert (shown["openidLabel"], shown["openidLoginEnabled"], shown["githubLoginEnabled"]) == ("Ours", True, True)
     assert (shown["googleLoginEnabled"], shown["socialLoginEnabled"]) == (False, True)
     assert shown["openidProviders"] == [{"name": "work", "label": "Continue with Work", "imageUrl": ""}]

@@ -61,8 +61,8 @@ def test_several_providers_stand_beside_one_another_each_with_its_own_variables(
 
     assert {name: group.is_configured for name, group in settings.openid_others.items()} == {"home": False, "office": True}
     office = settings.openid_others["office"]
-    assert (office.callback, office.label, office.allow_registration) == ("/oauth/office/callback", "Continue with Office", False)
-    assert settings.openid.allow_registration
+    assert (office.callback, office.label, office.called) == ("/oauth/office/callback", "Continue with Office", "Office")
+    assert (office.allow_registration, settings.openid.allow_registration) == (False, True)
 
 
 def test_librechats_own_example_is_read() -> None:

@@ -21,7 +21,7 @@ LOOKS = """() => {
   const [body, card, field] = ["body", ".card", "#email"].map((name) => getComputedStyle(document.querySelector(name)));
   return [body.backgroundColor, body.fontFamily, card.borderRadius, field.borderRadius];
 }"""
-CONTINUE = "text=Continue with OpenID"
+CONTINUE = "text=Continue with Harbour"
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "OPENID_ISSUER": provider.issuer,
             "OPENID_CLIENT_ID": "ostiary",
             "OPENID_CLIENT_SECRET": SECRET,
+            "OSTIARY_OPENID_NAME": "Harbour",
             "OSTIARY_TERMS_VERSION": "2026-11",
             "OSTIARY_LOCKOUT_MAX": "1",
             "OSTIARY_GROUND_COLOR": "#f3e6dc",
@@ -81,8 +82,8 @@ async def test_the_invited_sign_up_connect_a_provider_and_come_in_by_either_unti
     assert tab.url == f"{place.url}/account"
 
     # Known there by another address than here: it is the connection alone that tells.
-    await follow(tab, "Connect OpenID")
-    await seen(tab, "Connect OpenID")
+    await follow(tab, "Connect Harbour")
+    await seen(tab, "Connect Harbour")
     await tab.click(CONTINUE)
     await agree_there(tab, "countess")
     await tab.wait_for_url(f"{place.url}/account")

@@ -135,8 +135,10 @@ def openid(settings: OpenID, name: str) -> OpenIDPreset:
             picture_of(claims.get("picture")),
         )
 
-    label = "OpenID" if name == "openid" else name.title()
-    return OpenIDPreset(name, label, settings.issuer, settings.scope, read, wants_userinfo=True, button=settings.label)
+    usual = "OpenID" if name == "openid" else name.title()
+    # What LibreChat's client shows by default is no text of the operator's: our pages say it in the reader's language.
+    button = "" if settings.label == f"Continue with {usual}" else settings.label
+    return OpenIDPreset(name, settings.called, settings.issuer, settings.scope, read, wants_userinfo=True, button=button)
 
 
 GOOGLE = OpenIDPreset("google", "Google", "https://accounts.google.com", "openid profile email", _google)

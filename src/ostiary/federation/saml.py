@@ -46,7 +46,7 @@ class SamlProvider:
         self._pictures = Pictures(settings.federation)
         self._certificates = settings.saml.certificates
         self._clock = clock
-        self.label = "SAML"
+        self.label = settings.saml.called
         self.button = settings.saml.button_label
         self.may_create = settings.saml.registration
         self.allows_unsolicited = settings.saml.idp_initiated

@@ -146,6 +146,9 @@ class OpenID(Group):
         "/oauth/openid/callback", "OPENID_CALLBACK_URL", about="path that the provider sends browsers back to"
     )
     label: str = setting("Continue with OpenID", "OPENID_BUTTON_LABEL", about="the text of the button")
+    called: str = setting(
+        "OpenID", "OSTIARY_OPENID_NAME", about='what people call it, as in "Connect …"; a named provider\'s is its name'
+    )
     image_url: str = setting("", "OPENID_IMAGE_URL", about="the picture of the button")
     auto_redirect: Flag = setting(False, "OPENID_AUTO_REDIRECT", about="true sends browsers there without a button")
     use_pkce: Flag = setting(False, "OPENID_USE_PKCE", about="true: a public client without a secret. PKCE is used always")
@@ -286,6 +289,7 @@ def read_others(environment: Mapping[str, str]) -> dict[str, OpenID]:
         }
         theirs.setdefault("OPENID_CALLBACK_URL", f"/oauth/{name.lower()}/callback")
         theirs.setdefault("OPENID_BUTTON_LABEL", f"Continue with {name.title()}")
+        theirs.setdefault("OSTIARY_OPENID_NAME", name.title())
         try:
             found[name.lower()] = OpenID.read(theirs)
         except SettingsError as error:

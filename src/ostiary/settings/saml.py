@@ -40,6 +40,7 @@ class Saml(Group):
     )
     acs_url: str = setting("", "OSTIARY_SAML_ACS_URL", about="the whole address instead, when a proxy rewrites it")
     button_label: str = setting("", "SAML_BUTTON_LABEL", about="text of the button")
+    called: str = setting("SAML", "OSTIARY_SAML_NAME", about='what people call it, as in "Connect …"')
     image_url: str = setting("", "SAML_IMAGE_URL", about="picture of the button")
     email_claim: str = setting("", "SAML_EMAIL_CLAIM", about="attribute with the address; else email")
     username_claim: str = setting("", "SAML_USERNAME_CLAIM", about="attribute with the user name; else username")
