@@ -15,6 +15,11 @@ _ID_LENGTH = 32
 _MARK_LENGTH = 24
 
 
+def presented(ctx: Context) -> str:
+    """The id that the client shows, whether or not any account knows it; empty when it shows none."""
+    return _parts(ctx.client.device)[0]
+
+
 def known(ctx: Context, account_id: str) -> str | None:
     """The presenting device's id, if this account has signed in there. For no account (`""`) the same is done in vain."""
     device, marks = _parts(ctx.client.device)

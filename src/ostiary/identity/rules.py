@@ -41,6 +41,7 @@ class Rules:
     """See the module."""
 
     login: Rule
+    login_device: Rule
     logins: Area
     navigation: Rule
     register: Rule
@@ -50,6 +51,7 @@ class Rules:
     verification_mail: Rule
     verification: Rule
     factor_address: Rule
+    factor_device: Rule
     factor_challenge: Rule
     factor_account: Rule
     refresh: Rule
@@ -116,9 +118,14 @@ def _of_librechat(limits: Limits) -> dict[str, Rule]:
     def window(name: str, most: int, period: timedelta) -> Rule:
         return Rule(name, most, micros(period))
 
+    def own(most: int) -> int:
+        # One fewer than its address has: the sign-in that a device gets its mark from is counted at the address alone.
+        return max(1, most - 1)
+
     factor_max, factor_window = limits.factor_max or limits.login_max, limits.factor_window or limits.login_window
     return {
         "login": window("login.address", limits.login_max, limits.login_window),
+        "login_device": window("login.device", own(limits.login_max), limits.login_window),
         # A whole office may sit behind one address, and a sign-in elsewhere takes two of these (librechat-wire W-38).
         "navigation": window("navigation.address", 10 * limits.login_max, limits.login_window),
         "register": window("register.address", limits.register_max, limits.register_window),
@@ -135,5 +142,6 @@ def _of_librechat(limits: Limits) -> dict[str, Rule]:
             limits.verify_submission_window or limits.verify_window,
         ),
         "factor_address": window("factor.address", factor_max, factor_window),
+        "factor_device": window("factor.device", own(factor_max), factor_window),
         "factor_challenge": window("factor.challenge", factor_max, factor_window),
     }

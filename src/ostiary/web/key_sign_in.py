@@ -118,7 +118,7 @@ async def submit(call: Call) -> Response:
         raise ScriptNeeded
     try:
         async with call.begin() as ctx:
-            call.show_limit(await violations.take(ctx, ctx.services.rules.login, "logins", email=email))
+            call.show_limit(await violations.take_sign_in(ctx, email))
             await bans.check_address(ctx)
             outcome = await sign_in.sign_in(ctx, SharedKey(email, shared_key), visit.ticket(call))
             await visitors.leave(call, ctx)

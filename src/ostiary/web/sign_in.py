@@ -79,7 +79,7 @@ async def submit(call: Call) -> Response:
         return await key_sign_in.address_submit(call, email)
     try:
         async with call.begin() as ctx:
-            call.show_limit(await violations.take(ctx, ctx.services.rules.login, "logins", email=email))
+            call.show_limit(await violations.take_sign_in(ctx, email))
             await bans.check_address(ctx)
             outcome = await _first_proof(ctx, call, email, password, visit)
             await visitors.leave(call, ctx)
@@ -129,11 +129,10 @@ async def factor_submit(call: Call) -> Response:
     waiting = challenges.browser_hash(call.services, call.client, secret)
     try:
         async with call.begin() as ctx:
-            rules = ctx.services.rules
-            call.show_limit(await violations.take(ctx, rules.factor_address, "logins"))
+            call.show_limit(await violations.take_answer(ctx, waiting))
             await bans.check_address(ctx)
             # By digest: the store of counters, which others may read, must not hold what a challenge is answered with.
-            call.show_limit(await violations.take(ctx, rules.factor_challenge, "logins", key=waiting.hex()))
+            call.show_limit(await violations.take(ctx, ctx.services.rules.factor_challenge, "logins", key=waiting.hex()))
             stored = sessions.page_hash(call.services, visit.token)
             outcome = await sign_in.answer(ctx, waiting, AnyCode(code), token_hash=stored)
             await provider_sessions.hand_over(ctx, waiting.hex(), outcome.session)

@@ -177,6 +177,42 @@ async def test_right_sign_ins_count_too(make_house: MakeHouse) -> None:
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
+async def test_what_strangers_spend_behind_the_owners_address_does_not_keep_the_owners_device_out(make_house: MakeHouse) -> None:
+    house = await make_house(**ON)
+    owner = await signed_in(house)
+    await enrolled(house, owner)
+    for path in ("/api/auth/login", "/api/auth/2fa/verify-temp"):
+        answers = [(await house.client.post(path, json={"email": EMAIL, "password": "not it"})).status_code for _ in range(8)]
+        assert answers[-1] == 429
+    another = await house.client.post("/api/auth/login", json={"email": EMAIL, "password": PASSWORD})
+
+    first = await owner.login()
+    second = await owner.post("/api/auth/2fa/verify-temp", {"tempToken": first.json()["tempToken"], "token": "000000"})
+
+    assert (another.status_code, first.status_code, second.status_code) == (429, 200, 401)
+    assert headers_of(first)["remaining"] == "5"
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+async def test_a_device_opens_no_second_budget_to_whom_it_does_not_belong(make_house: MakeHouse) -> None:
+    """Not for another's account, not with a mark made up, and alone no more than an address has."""
+    house = await make_house(**ON)
+    await browser(house, "192.0.2.9").register("other@example.com")
+    owner = await signed_in(house, address="192.0.2.1")
+    device, _, mark = owner.client.cookies["ostiary_device"].partition(".")
+    alone = [(await owner.login()).status_code for _ in range(7)]
+    for _ in range(7):
+        await browser(house, "192.0.2.2").post("/api/auth/login", {})
+
+    others = await browser(house, "192.0.2.2", cookie=f"ostiary_device={device}x.{mark}").login()
+    made_up = browser(house, "192.0.2.2", cookie=f"ostiary_device={'0' * len(device)}.{mark}")
+    found = [(await made_up.login(email)).status_code for email in (EMAIL, "other@example.com", "nobody@example.com")]
+
+    assert alone == [200] * 6 + [429]
+    assert (others.status_code, found) == (429, [429] * 3)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
 async def test_sign_in_and_the_administrators_share_one_counter(make_house: MakeHouse) -> None:
     house = await make_house(**ON)
     for path in ("/api/auth/login", "/api/admin/login/local") * 3:

@@ -18,7 +18,7 @@ from ostiary.federation import renewal, vouched
 from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.transport import GRANT_DEAD
 from ostiary.http.calls import Call, MalformedBodyError, json_response, redirect
-from ostiary.identity import accounts, bans, links, provider_sessions, sessions, sign_in, throttle
+from ostiary.identity import accounts, bans, links, provider_sessions, sessions, sign_in, throttle, violations
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
 from ostiary.identity.passwords import Password
@@ -53,7 +53,7 @@ async def login(call: Call) -> Response:
     body = deps.read_body(call)
     secret = random_hex()
     async with call.begin() as ctx:
-        await deps.limited(call, ctx, ctx.services.rules.login, "logins", email=body.get("email"))
+        call.show_limit(await violations.take_sign_in(ctx, body.get("email")))
         await bans.check_address(ctx)
         email, password = schemas.login_fields(body, ctx.settings)
         outcome = await sign_in.sign_in(ctx, Password(email, password), ticket(call, secret))

@@ -26,6 +26,7 @@ from ostiary.identity import (
     sign_in,
     throttle,
     verification,
+    violations,
 )
 from ostiary.identity.accounts import Arrival
 from ostiary.identity.context import Context
@@ -45,7 +46,7 @@ async def login(call: Call) -> Response:
     body = deps.read_body(call)
     secret = random_hex()
     async with call.begin() as ctx:
-        await deps.limited(call, ctx, ctx.services.rules.login, "logins", email=body.get("email"))
+        call.show_limit(await violations.take_sign_in(ctx, body.get("email")))
         arrival = await bans.check_arrival(ctx, body.get("email"), credentials.PASSWORD)
         policy = ctx.settings.policy
         if not (policy.allow_email_login or policy.allow_email_login_override):

@@ -180,6 +180,7 @@ DIRECTORY: dict[str, str] = {
 
 LIMITED: dict[str, str] = {
     "login.address": "Too many login attempts, please try again after {minutes} minutes.",
+    "login.device": "Too many login attempts, please try again after {minutes} minutes.",
     "login.network": "Too many login attempts, please try again after {minutes} minutes.",
     "login.server": "Too many login attempts, please try again after {minutes} minutes.",
     "login.newcomers": "Too many login attempts, please try again after {minutes} minutes.",
@@ -191,6 +192,7 @@ LIMITED: dict[str, str] = {
     "register.server": "Too many accounts created, please try again after {minutes} minutes",
     "register.newcomers": "Too many accounts created, please try again after {minutes} minutes",
     "factor.address": "Too many verification attempts, please try again after {minutes} minutes.",
+    "factor.device": "Too many verification attempts, please try again after {minutes} minutes.",
     "factor.challenge": "Too many verification attempts, please try again after {minutes} minutes.",
     "factor.account": "Too many verification attempts, please try again after {minutes} minutes.",
 }

@@ -14,7 +14,7 @@ from ostiary.dialects.librechat.auth import signed_in
 from ostiary.dialects.librechat.config import title
 from ostiary.dialects.librechat.errors import TokenMissing
 from ostiary.http.calls import Call, json_response, raw_response
-from ostiary.identity import backup_codes, bans, challenges, provider_sessions, sign_in, step_up, totp
+from ostiary.identity import backup_codes, bans, challenges, provider_sessions, sign_in, step_up, totp, violations
 from ostiary.identity.factors import BackupCode, TOTPCode
 from ostiary.identity.refusals import ChallengeGone, CodeRefused, FactorAbsent
 
@@ -96,18 +96,17 @@ async def regenerate(call: Call) -> Response:
 async def verify_temp(call: Call) -> Response:
     """Section 5.12: answers a pending sign-in, with a code or a backup code in either field."""
     body: Mapping[str, Any] = deps.read_body(call)
+    token = body.get("tempToken")
     async with call.begin() as ctx:
-        rules = ctx.services.rules
-        await deps.limited(call, ctx, rules.factor_address, "logins")
+        secret = tokens.read_temporary(call.services, token, ctx.now) if isinstance(token, str) else None
+        challenge_hash = challenges.browser_hash(call.services, call.client, secret) if secret is not None else None
+        call.show_limit(await violations.take_answer(ctx, challenge_hash))
         await bans.check_address(ctx)
-        token = body.get("tempToken")
         if not token:
             raise TokenMissing
-        secret = tokens.read_temporary(call.services, token, ctx.now) if isinstance(token, str) else None
-        if secret is None:
+        if secret is None or challenge_hash is None:
             raise ChallengeGone
-        await deps.limited(call, ctx, rules.factor_challenge, "logins", key=secret)
-        challenge_hash = challenges.browser_hash(call.services, call.client, secret)
+        await deps.limited(call, ctx, ctx.services.rules.factor_challenge, "logins", key=secret)
         proof = schemas.factor_proof(body)
         if proof is None:
             raise CodeRefused("missing")
