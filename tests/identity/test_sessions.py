@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from ostiary.crypto.tokens import TokenHash
 from ostiary.identity import accounts, challenges, sessions
@@ -14,7 +15,7 @@ from ostiary.identity.context import Context
 from ostiary.identity.refusals import ProofRefused, SessionGone
 from ostiary.identity.sessions import BROWSER, KEY, Principal, Session, SessionRequest
 from ostiary.storage import tables
-from ostiary.storage.statements import Query
+from ostiary.storage.statements import Query, Statement
 from tests.conftest import MakeHouse
 from tests.house import House
 
@@ -271,6 +272,23 @@ async def test_a_swept_session_was_dead_for_a_day(house: House) -> None:
     await house.jobs.sweep()
     async with house.begin() as ctx:
         assert await _kept(ctx) == []
+
+
+async def test_many_sessions_are_swept_a_step_at_a_time(house: House) -> None:
+    session = await opened(house, await registered(house))
+    copies = [{**msgspec.structs.asdict(session), "id": f"{number:08x}-copy"} for number in range(2 * sessions.SWEEP_STEP)]
+    async with house.begin() as ctx:
+        await ctx.db.run_many(Statement(insert(tables.sessions)), copies)
+    house.clock.advance(9 * DAY)
+    ended = house.clock.now - 1_000_000
+
+    async with house.begin() as ctx:
+        reached = await sessions.sweep(ctx, ended, "")
+        left = len(await _kept(ctx))
+    await house.jobs.sweep()
+
+    async with house.begin() as ctx:
+        assert (reached, left, await _kept(ctx)) == (copies[sessions.SWEEP_STEP - 1]["id"], sessions.SWEEP_STEP + 1, [])
 
 
 async def _kept(ctx: Context) -> list[str]:

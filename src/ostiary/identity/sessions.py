@@ -28,6 +28,7 @@ TOUCH_EVERY = 5 * 60 * 1_000_000
 """A key session notes its use when the address changed or this long passed (librepass-wire 11)."""
 MOST_ROTATIONS = 16
 TRIES = 4
+SWEEP_STEP = 200
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -169,11 +170,12 @@ _spend_step = Statement(
     update(_sessions).where(_sessions.c.id == bindparam("b_id"), _sessions.c.last_step == bindparam("step")).values(last_step=0),
 )
 _note_step = Statement(update(_sessions).where(_sessions.c.id == bindparam("b_id")).values(last_step=bindparam("step")))
-_sweep = Statement(
-    delete(_sessions).where(
-        or_(_sessions.c.expires_at < bindparam("before"), _sessions.c.revoked_at < bindparam("before")),
-    ),
+_has_ended = or_(_sessions.c.expires_at < bindparam("before"), _sessions.c.revoked_at < bindparam("before"))
+_next_to_sweep = Query(
+    lambda session_id, has_ended: (session_id, bool(has_ended)),
+    select(_sessions.c.id, _has_ended).where(_sessions.c.id > bindparam("after")).order_by(_sessions.c.id).limit(SWEEP_STEP),
 )
+_delete_ended = Statement(delete(_sessions).where(_sessions.c.id == bindparam("b_id"), _has_ended))
 
 
 async def open_session(
@@ -324,9 +326,17 @@ async def note_step(ctx: Context, session: Session, step: int) -> None:
     await ctx.db.run(_note_step, b_id=session.id, step=step)
 
 
-async def sweep(ctx: Context, before: int) -> int:
-    """Delete sessions that ended before then."""
-    return await ctx.db.run(_sweep, before=before)
+async def sweep(ctx: Context, before: int, after: str) -> str:
+    """Of the next SWEEP_STEP sessions behind this id delete those that ended before then; the last id, "" when there are no more.
+
+    No index knows when sessions end: each sign-in and each refresh would pay for it. A look at all at once would hold up
+    everybody where there are many.
+    """
+    found = await ctx.db.all(_next_to_sweep, after=after, before=before)
+    ended = [session_id for session_id, has_ended in found if has_ended]
+    if ended:
+        await ctx.db.run_many(_delete_ended, [{"b_id": session_id, "before": before} for session_id in ended])
+    return found[-1][0] if len(found) == SWEEP_STEP else ""
 
 
 def _idle_since(ctx: Context) -> int:
