@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
 
+from ostiary.identity import evenness
 from tests.attack.harness import ROUNDS, fresh_email, interleaved, somewhere
 from tests.attack.people import MAIL_SECONDS, WRONG_PASSWORD, KeyOwner, Person, enrolled, key_owner, signed_in
 from tests.conftest import MakeHouse
@@ -63,6 +65,30 @@ def test_enu_04_registering_a_taken_address_looks_like_a_free_one(site: Served, 
         assert mails.wait(email, "You already have an account", MAIL_SECONDS)
     assert mails.wait(free.email, "Verify your email", MAIL_SECONDS)
     assert mails.wait(free_key.email, "Activate your", MAIL_SECONDS)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+async def test_enu_05_a_registration_and_a_refusal_of_the_locked_out_take_a_fixed_time_at_least(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written for a free address and for a taken one differs, and so does the look for an unlocking."""
+    house = await make_house(OSTIARY_LOCKOUT_MAX="1")
+    await browser(house).register()
+    await browser(house, "198.51.100.1").login(password=WRONG_PASSWORD)
+    monkeypatch.setattr(evenness, "EVEN_SECONDS", 0.4)
+    stranger_there = browser(house, "198.51.100.1")
+
+    seconds = []
+    for asked in (
+        browser(house).register(),
+        browser(house).register("free@example.com"),
+        stranger_there.login(password=WRONG_PASSWORD),
+    ):
+        began = time.monotonic()
+        await asked
+        seconds.append(time.monotonic() - began)
+
+    assert min(seconds) >= 0.4
 
 
 async def test_enu_05_registering_hashes_and_writes_mail_on_both_paths(make_house: MakeHouse) -> None:

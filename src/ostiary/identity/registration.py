@@ -9,6 +9,7 @@ from ostiary.identity import (
     accounts,
     audit,
     credentials,
+    evenness,
     invitations,
     notices,
     passwords,
@@ -139,6 +140,7 @@ def _expiry(ctx: Context, verified_at: int | None, grace: timedelta) -> int | No
 
 async def _claim_address(ctx: Context, account: Account) -> bool:
     """Insert the account. An unverified one that nobody could enter gives way; the owner of any other is told by mail."""
+    evenness.even_out(ctx, evenness.moment())
     existing = await accounts.by_email(ctx, account.email)
     if existing is not None and not existing.is_verified and ctx.settings.requires_verification:
         await accounts.remove_unverified(ctx, existing.id)

@@ -11,7 +11,7 @@ import ipaddress
 import unicodedata
 from dataclasses import dataclass
 
-from ostiary.identity import audit, devices, places, spraying
+from ostiary.identity import audit, devices, evenness, places, spraying
 from ostiary.identity.accounts import Candidate
 from ostiary.identity.context import Context
 from ostiary.identity.refusals import LockedOut, Throttled
@@ -102,9 +102,11 @@ async def attempt(ctx: Context, email: str, candidate: Candidate | None) -> Atte
     if not (ctx.settings.limits.lockout or ctx.is_limited):
         return None
     account_id = candidate.account.id if candidate is not None else None
+    begun = evenness.moment()
     try:
         return await _counted(ctx, email, account_id)
     except Throttled as refusal:
+        evenness.even_out(ctx, begun)
         await _tell_turned_away(ctx, audit.Event.SIGN_IN_TURNED_AWAY, refusal, account_id, _name(ctx, email))
         raise
 
