@@ -13,43 +13,50 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Protocol, cast
 
 import bcrypt
 
 NATIVE = Path(__file__).resolve().parents[2] / "src" / "ostiary" / "crypto" / "native"
 SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-Together = Callable[[list[tuple[bytes, bytes]], int], list[bytes]]
+
+
+class Lanes(Protocol):
+    """`ostiary.crypto._lanes`, built elsewhere."""
+
+    hash_together: Callable[[list[tuple[bytes, bytes]], int], list[bytes]]
+    use_hand: Callable[[bool], bool]
 
 
 def build(folder: Path) -> Path:
     target = folder / "_lanes.so"
     include = f"-I{sysconfig.get_paths()['include']}"
-    sources = [str(NATIVE / "lanes.c"), str(NATIVE / "eksblowfish.c")]
+    sources = [str(NATIVE / "lanes.c"), str(NATIVE / "eksblowfish.c"), str(NATIVE / "by_hand.c")]
     warnings = ("-Wall", "-Wextra", "-Werror", "-std=c11")
     subprocess.run(["gcc", *warnings, *SANITIZERS, "-shared", "-fPIC", include, *sources, "-o", str(target)], check=True)
     return target
 
 
-def loaded(library: str) -> Together:
+def loaded(library: str) -> Lanes:
     spec = importlib.util.spec_from_file_location("_lanes", library)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: Together = module.hash_together
-    return found
+    return cast("Lanes", module)
 
 
 def compare(library: str, seed: int, count: int) -> int:
-    together, dice, done = loaded(library), random.Random(seed), 0  # noqa: S311 - repeatable data
+    lanes, dice, done = loaded(library), random.Random(seed), 0  # noqa: S311 - repeatable data
     while done < count:
+        lanes.use_hand(dice.random() < 0.5)
         jobs = []
         for _ in range(min(dice.randint(1, 20), count - done)):
             version = dice.choice((b"$2a$", b"$2b$", b"$2y$"))
             salt = bcrypt.gensalt(dice.choice((4, 4, 4, 4, 5, 6))).replace(b"$2b$", version, 1)
             key = bytes(dice.choice(b"\0ab\xff") for _ in range(dice.randint(0, 72)))
             jobs.append((dice.choice((key, dice.randbytes(len(key)))), salt))
-        assert together(jobs, dice.randint(1, 8)) == [bcrypt.hashpw(*job) for job in jobs], (seed, jobs)
+        assert lanes.hash_together(jobs, dice.randint(1, 8)) == [bcrypt.hashpw(*job) for job in jobs], (seed, jobs)
         done += len(jobs)
     return done
 

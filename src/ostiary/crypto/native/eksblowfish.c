@@ -51,27 +51,38 @@ INLINE void churn(struct lane *lanes, int count) {
     }
 }
 
-INLINE void advance(struct lane *lanes, int count) {
-    EACH_LANE for (int word = 0; word < KEY_WORDS; word++) lanes[lane].box[word] ^= lanes[lane].key[word];
-    churn(lanes, count);
-    EACH_LANE for (int word = 0; word < KEY_WORDS; word++) lanes[lane].box[word] ^= lanes[lane].salt[word];
-    churn(lanes, count);
-    EACH_LANE lanes[lane].rounds_left--;
-}
-
-void lanes_advance(struct lane *lanes, int count) {
+static void churn_compiled(struct lane *lanes, int count) {
     switch (count) {
-        case 1: advance(lanes, 1); break;
-        case 2: advance(lanes, 2); break;
-        case 3: advance(lanes, 3); break;
-        case 4: advance(lanes, 4); break;
-        case 5: advance(lanes, 5); break;
-        case 6: advance(lanes, 6); break;
-        case 7: advance(lanes, 7); break;
-        case 8: advance(lanes, 8); break;
+        case 1: churn(lanes, 1); break;
+        case 2: churn(lanes, 2); break;
+        case 3: churn(lanes, 3); break;
+        case 4: churn(lanes, 4); break;
+        case 5: churn(lanes, 5); break;
+        case 6: churn(lanes, 6); break;
+        case 7: churn(lanes, 7); break;
+        case 8: churn(lanes, 8); break;
         default: break;
     }
 }
+
+typedef void churner(struct lane *lanes, int count);
+
+/* The faster of the two on this processor; they compute the same. */
+static churner *_Atomic chosen_churner = churn_compiled;
+
+static void advance(struct lane *lanes, int count, churner *churner) {
+    if (count < LEAST_BY_HAND || count > MOST_BY_HAND) churner = churn_compiled;
+    for (int lane = 0; lane < count; lane++)
+        for (int word = 0; word < KEY_WORDS; word++) lanes[lane].box[word] ^= lanes[lane].key[word];
+    churner(lanes, count);
+    for (int lane = 0; lane < count; lane++) {
+        for (int word = 0; word < KEY_WORDS; word++) lanes[lane].box[word] ^= lanes[lane].salt[word];
+        lanes[lane].rounds_left--;
+    }
+    churner(lanes, count);
+}
+
+void lanes_advance(struct lane *lanes, int count) { advance(lanes, count, chosen_churner); }
 
 void wipe(void *memory, size_t length) { explicit_bzero(memory, length); }
 
@@ -164,7 +175,8 @@ static double cpu_seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-double lanes_speed(int count) {
+/* Rounds per second of CPU that so many lanes do together. */
+static double speed(int count, churner *churner) {
     static const struct setting SETTING = {.version = 'b', .cost = LEAST_COST};
     struct lane lanes[MOST_LANES];
     double best = 0;
@@ -172,22 +184,37 @@ double lanes_speed(int count) {
     /* The best of several: what disturbs only ever slows down. */
     for (int sample = 0; sample < SAMPLES; sample++) {
         double began = cpu_seconds();
-        for (int round = 0; round < SAMPLE_ROUNDS; round++) lanes_advance(lanes, count);
-        double speed = SAMPLE_ROUNDS * count / (cpu_seconds() - began);
-        if (speed > best) best = speed;
+        for (int round = 0; round < SAMPLE_ROUNDS; round++) advance(lanes, count, churner);
+        double found = SAMPLE_ROUNDS * count / (cpu_seconds() - began);
+        if (found > best) best = found;
     }
     return best;
 }
 
-int lanes_calibrate(void) {
-    int chosen = 1;
-    double speed = lanes_speed(1);
-    for (int count = 2; count <= MOST_LANES; count++) {
-        double found = lanes_speed(count);
-        if (found * 100 > speed * (100 + LEAST_GAIN_PERCENT * (count - chosen))) {
+/* The number of lanes from which more bring little, and the speed of so many. */
+static int best_width(churner *churner, int least, int most, double *best) {
+    int chosen = least;
+    *best = speed(least, churner);
+    for (int count = least + 1; count <= most; count++) {
+        double found = speed(count, churner);
+        if (found * 100 > *best * (100 + LEAST_GAIN_PERCENT * (count - chosen))) {
             chosen = count;
-            speed = found;
+            *best = found;
         }
     }
     return chosen;
+}
+
+int lanes_use_hand(int is_wanted) {
+    if (is_wanted && !hand_is_known()) return -1;
+    chosen_churner = is_wanted ? churn_by_hand : churn_compiled;
+    return 0;
+}
+
+int lanes_calibrate(void) {
+    double compiled, by_hand = 0;
+    int chosen = best_width(churn_compiled, 1, MOST_LANES, &compiled), chosen_by_hand = 0;
+    if (hand_is_known()) chosen_by_hand = best_width(churn_by_hand, LEAST_BY_HAND, MOST_BY_HAND, &by_hand);
+    lanes_use_hand(by_hand > compiled);
+    return by_hand > compiled ? chosen_by_hand : chosen;
 }

@@ -15,15 +15,18 @@ enum {
     LEAST_COST = 4,
     MOST_COST = 31,
     KEY_WORDS = 18,
-    BOX_WORDS = 18 + 4 * 256
+    BOX_WORDS = 18 + 4 * 256,
+    LEAST_BY_HAND = 3,
+    MOST_BY_HAND = 5
 };
 
 /* One computation under way. The box is the P-array and behind it the four S-boxes. */
 struct lane {
-    uint32_t box[BOX_WORDS];
+    _Alignas(64) uint32_t box[BOX_WORDS];
     uint32_t key[KEY_WORDS];
     uint32_t salt[KEY_WORDS];
     uint64_t rounds_left;
+    uint64_t aside[2]; /* for churn_by_hand */
 };
 
 /* A hash's setting, read: `$2a$`, `$2b$` and `$2y$` are the same computation. */
@@ -45,11 +48,17 @@ void lanes_advance(struct lane *lanes, int count);
 /* Ends a lane without rounds left: writes the hash's text, HASH_TEXT characters without NUL. */
 void lane_end(struct lane *lane, const struct setting *setting, char *text);
 
-/* The number of lanes from which more bring little on this processor; takes some milliseconds. */
+/* Whether this processor can do `churn_by_hand`. */
+int hand_is_known(void);
+
+/* The box of each of the first `count` lanes, LEAST_BY_HAND to MOST_BY_HAND, replaced by the encipherment of nothing. */
+void churn_by_hand(struct lane *lanes, int count);
+
+/* The number of lanes from which more bring little on this processor, which it is then set for; takes some milliseconds. */
 int lanes_calibrate(void);
 
-/* Rounds per second of CPU that so many lanes do together. */
-double lanes_speed(int count);
+/* Sets what `lanes_advance` computes with, as `lanes_calibrate` does by measuring. -1 when this processor cannot. */
+int lanes_use_hand(int is_wanted);
 
 /* Overwrites memory in a way that no compiler leaves out. */
 void wipe(void *memory, size_t length);

@@ -115,9 +115,17 @@ static PyObject *calibrate(PyObject *module, PyObject *nothing) {
     return PyLong_FromLong(width);
 }
 
+static PyObject *use_hand(PyObject *module, PyObject *is_wanted) {
+    (void)module;
+    int wanted = PyObject_IsTrue(is_wanted);
+    if (wanted < 0) return NULL;
+    return PyBool_FromLong(lanes_use_hand(wanted) == 0);
+}
+
 static PyMethodDef METHODS[] = {
     {"hash_together", hash_together, METH_VARARGS, "The hashes of (key, setting) pairs, computed in so many lanes."},
-    {"calibrate", calibrate, METH_NOARGS, "The number of lanes that is best on this processor."},
+    {"calibrate", calibrate, METH_NOARGS, "The number of lanes that is best on this processor, which is set for it."},
+    {"use_hand", use_hand, METH_O, "Compute with what is written by hand, or not; False when this processor cannot."},
     {NULL, NULL, 0, NULL},
 };
 
