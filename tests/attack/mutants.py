@@ -21,7 +21,7 @@ TABLE = Path(__file__).with_suffix(".toml")
 COPIED = ("src", "tests", "bench", "scripts", "docs", "pyproject.toml", "README.md", "SECURITY.md", "CONTRIBUTING.md", "Makefile")
 LEAST = 0.95
 SECONDS = 600
-WITHOUT = tuple(f"-pno:{plugin}" for plugin in ("cacheprovider", "schemathesis", "hypothesispytest", "xdist", "anyio"))
+WITHOUT = tuple(f"-pno:{plugin}" for plugin in ("cacheprovider", "hypothesispytest", "xdist", "anyio"))
 """What no test of the table needs, and what takes longer to load than most of them to run."""
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 

@@ -14,6 +14,8 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from ostiary.app import documented
 from tests.served import Served, served
 
+pytest_plugins = ("schemathesis.pytest.plugin",)
+"""Loaded here alone (pyproject.toml keeps it out): importing it costs every start of pytest a second."""
 schema = schemathesis.openapi.from_dict(documented())
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
