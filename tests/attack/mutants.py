@@ -1,12 +1,19 @@
-"""`make attack-mutants`: switches each guard off in turn, in a copy of the tree, and shows that some test notices."""
+"""`make attack-mutants`: switches each guard off in turn, in a copy of the tree, and shows that some test notices.
+
+What the tests load takes longer than most of them run. So it is loaded once, without anything of this tree, and every guard's tests
+run in a process forked from there.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,13 +23,21 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLE = Path(__file__).with_suffix(".toml")
 COPIED = ("src", "tests", "bench", "scripts", "docs", "pyproject.toml", "README.md", "SECURITY.md", "CONTRIBUTING.md", "Makefile")
 LEAST = 0.95
 SECONDS = 600
 WITHOUT = tuple(f"-pno:{plugin}" for plugin in ("cacheprovider", "hypothesispytest", "xdist", "anyio"))
-"""What no test of the table needs, and what takes longer to load than most of them to run."""
+"""What no test of the table needs."""
+LOADED = """
+import sys, pytest, pytest_asyncio.plugin, tests.conftest, tests.attack.harness, tests.attack.conftest, tests.federation.hostile
+print(*(name for name in sys.modules if name.split(".")[0] not in ("tests", "ostiary", "__main__") and "editable" not in name))
+"""
+FORKS = multiprocessing.get_context("forkserver")
+OUTPUT = "output.txt"
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
@@ -54,6 +69,13 @@ def mutants() -> list[Mutant]:
     return [Mutant(row["guard"], row["file"], row["old"], row["new"], tuple(row["tests"])) for row in rows]
 
 
+def preload() -> None:
+    """Have the processes to come forked from one that has loaded what the tests stand on."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    found = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    FORKS.set_forkserver_preload(found.stdout.split())
+
+
 def switch_off(mutant: Mutant) -> Finding:
     """Whether a test fails without the guard. One that does not end shows nothing: the machine may be slow."""
     began = time.monotonic()
@@ -67,25 +89,38 @@ def switch_off(mutant: Mutant) -> Finding:
                 shutil.copy(source, tree / name)
         file = tree / mutant.file
         file.write_text(file.read_text(encoding="utf-8").replace(mutant.old, mutant.new), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-x", "-q", *WITHOUT, "-k", "not postgresql", *mutant.tests]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=tree,
-                env={**os.environ, "PYTHONPATH": str(tree / "src")},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=SECONDS,
-                check=False,
-                encoding="utf-8",
-                errors="replace",
-            )
-        except subprocess.TimeoutExpired:
+        run = FORKS.Process(target=_run, args=(tree, mutant.tests))
+        run.start()
+        run.join(SECONDS)
+        if run.exitcode is None and run.pid is not None:
+            os.killpg(run.pid, signal.SIGKILL)
             return Finding(mutant.guard, noticed=False, seconds=SECONDS, by="no end")
+        failed = FAILED.findall((tree / OUTPUT).read_text(encoding="utf-8", errors="replace"))
     # 1 is "some test failed"; whatever else went wrong shows nothing.
-    failed = FAILED.findall(done.stdout)
-    by = failed[0] if failed else f"exit {done.returncode}"
-    return Finding(mutant.guard, noticed=done.returncode == 1, seconds=round(time.monotonic() - began), by=by)
+    by = failed[0] if failed else f"exit {run.exitcode}"
+    return Finding(mutant.guard, noticed=run.exitcode == 1, seconds=round(time.monotonic() - began), by=by)
+
+
+def _run(tree: Path, tests: tuple[str, ...]) -> None:
+    """The tests, in this process, with the copied tree in place of the one that this function is of."""
+    os.setsid()
+    os.chdir(tree)
+    output = os.open(OUTPUT, os.O_CREAT | os.O_WRONLY)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ["PYTHONPATH"] = str(tree / "src")
+    own = {"", str(ROOT), str(ROOT / "src")}
+    sys.path[:] = [str(tree), str(tree / "src"), *(entry for entry in sys.path if entry not in own)]
+    for name in [name for name in sys.modules if name.split(".")[0] in {"tests", "ostiary"}]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    quiet = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+    code = pytest.main(["-x", "-q", *quiet, *WITHOUT, "-k", "not postgresql", *tests])
+    if not str(sys.modules["ostiary"].__file__).startswith(str(tree)):
+        code = pytest.ExitCode.INTERNAL_ERROR
+    sys.stdout.flush()
+    # Threads that a failed test leaves behind are nobody's business any more.
+    os._exit(code)
 
 
 def earlier(results: Path | None) -> dict[str, Finding]:
@@ -115,6 +150,7 @@ def main() -> int:
     part, parts = map(int, options.part.split("/"))
     chosen = [mutant for mutant in mutants()[part - 1 :: parts] if options.only in mutant.guard]
     known = earlier(options.results)
+    preload()
     findings = [known[mutant.guard] for mutant in chosen if mutant.guard in known]
     with ThreadPoolExecutor(options.at_once) as pool:
         for done in as_completed([pool.submit(switch_off, mutant) for mutant in chosen if mutant.guard not in known]):
