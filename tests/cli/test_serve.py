@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from tests.house import DEFAULTS
 from tests.services.redis import RedisServer
 
 STOP_SECONDS = 20
+UNNEEDED = {
+    "alembic", "asyncpg", "fastapi", "httpx", "ldap3", "lxml", "redis", "signxml", "sqlalchemy.dialects.postgresql", "zxcvbn",
+}  # fmt: skip
+"""What only some deployments or some moments need (docs/decisions/014-parts.md)."""
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -31,10 +36,10 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """A server in this folder, and what it said about itself."""
+def serving(folder: Path, program: str = "", **settings: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A server in this folder, and what it said about itself. `program` runs in its process before it does."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ostiary", "serve", "--json"],
+        [sys.executable, *_called(program), "serve", "--json"],
         cwd=folder,
         env=environment(**settings),
         stdout=subprocess.PIPE,
@@ -52,10 +57,10 @@ def serving(folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[st
         process.communicate(timeout=STOP_SECONDS)
 
 
-def refused(folder: Path, **settings: str) -> tuple[int, list[str]]:
+def refused(folder: Path, program: str = "", **settings: str) -> tuple[int, list[str]]:
     """A start that must fail: the exit code and the lines on standard error."""
     done = subprocess.run(
-        [sys.executable, "-m", "ostiary", "serve"],
+        [sys.executable, *_called(program), "serve"],
         cwd=folder,
         env=environment(**settings),
         capture_output=True,
@@ -65,6 +70,10 @@ def refused(folder: Path, **settings: str) -> tuple[int, list[str]]:
     )
     assert done.stdout == ""
     return done.returncode, done.stderr.splitlines()
+
+
+def _called(program: str) -> list[str]:
+    return ["-c", f"{program}\nfrom ostiary.__main__ import main\nmain()"] if program else ["-m", "ostiary"]
 
 
 def test_it_serves_with_nothing_set_and_ends_when_told(tmp_path: Path) -> None:
@@ -169,6 +178,44 @@ def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> No
 
     assert (code, len(lines)) == (1, 1)
     assert "PostgreSQL cannot be used: nobody listens there. Look at DATABASE_URL" in lines[0]
+
+
+def test_what_serving_does_not_need_is_not_in_its_memory_even_on_a_first_start(tmp_path: Path) -> None:
+    tells = "import atexit, sys\natexit.register(lambda: print(*sys.modules))"
+    with serving(tmp_path, tells) as (process, said), httpx.Client(base_url=said["url"]) as client:
+        assert client.get("/livez").text == "OK"
+        account = {"name": "Ada", "email": "ada@example.org", "password": PASSWORD, "confirm_password": PASSWORD}
+        assert client.post("/api/auth/register", json=account).status_code == 200
+        assert client.post("/api/auth/login", json=account).status_code == 200
+        assert client.get("/login").status_code == 200
+
+        process.send_signal(signal.SIGTERM)
+        loaded = process.stdout.read().split() if process.stdout else []
+
+    assert "ostiary.app" in loaded
+    assert sorted(UNNEEDED.intersection(loaded)) == []
+
+
+def test_a_database_of_a_newer_version_is_one_clear_line(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES ('9999')")
+
+    code, lines = refused(tmp_path, DATABASE_URL="sqlite:///newer.db")
+
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0].startswith("Error: The database's tables were made by a newer version, or by another program.")
+
+
+def test_a_migration_that_is_killed_is_one_clear_line(tmp_path: Path) -> None:
+    dies = "import os\nfrom ostiary.cli import serve\nserve.migrate = lambda _: os.kill(os.getpid(), 9)"
+
+    code, lines = refused(tmp_path, dies)
+
+    assert (code, len(lines)) == (1, 1)
+    assert "ended without a word (exit code -9). Start again." in lines[0]
+    with serving(tmp_path) as (_, said):
+        assert httpx.get(f"{said['url']}/livez").text == "OK"
 
 
 @pytest.mark.parametrize("address", ["::1", "0.0.0.0"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from zxcvbn.matching import RANKED_DICTIONARIES  # type: ignore[import-untyped] # it has no types
 
-from ostiary.identity import blocklist
+from ostiary.identity import advice, adviser, blocklist
 from ostiary.identity.blocklist import Blocklist
 from ostiary.settings import Settings, SettingsError
 from tests.attack.test_cfg import complaint
@@ -32,12 +34,25 @@ def own_file(folder: Path, data: bytes) -> str:
     return str(path)
 
 
-def test_the_shipped_lists_are_whole_and_written_as_passwords_are_compared() -> None:
-    words = [word for ranks in blocklist.common().values() for word in ranks]
+def shipped() -> dict[str, list[str]]:
+    return {name: words.split(",") for name, words in blocklist.shipped().items()}
 
-    assert len(blocklist.common()["passwords"]) >= 20_000
-    assert len(set(words)) >= 90_000
+
+def test_the_shipped_lists_are_whole_and_written_as_passwords_are_compared() -> None:
+    words = {word for ranks in RANKED_DICTIONARIES.values() for word in ranks}
+
+    assert len(shipped()["passwords"]) >= 20_000
+    assert len(words) >= 90_000
+    assert {word for of_list in shipped().values() for word in of_list} == words
     assert all(blocklist.folded(word) == word for word in words)
+
+
+def test_all_of_them_are_known_at_eight_bytes_each() -> None:
+    known = Blocklist(None)
+
+    assert all(word in known for words in shipped().values() for word in words)
+    assert len(known) * blocklist.common().itemsize < 1_000_000
+    assert not any(f"{word} and a lamp at noon" in known for word in shipped()["passwords"])
 
 
 @pytest.mark.parametrize("password", ["password1", "PassWord1", "qwertyuiop", "12345678", "trustno1", "elephants", "1q2w3e4r5t"])
@@ -151,9 +166,45 @@ def test_dep_14_without_the_shipped_lists_nothing_starts(monkeypatch: pytest.Mon
 )
 def test_advice_costs_little_whatever_is_asked(password: str) -> None:
     """Unbounded, the first of these takes 6 s: one request would hold the process."""
-    blocklist.common()
-
     began = time.thread_time()
-    blocklist.advice(password)
+    adviser.advice(password)
 
     assert time.thread_time() - began < 1
+
+
+@pytest.mark.parametrize("password", ["password1", "zxcvbn\u00fc2", '"\\ \ud800', "x" * 128])
+def test_advice_is_asked_of_another_process_and_not_of_what_lies_in_the_working_directory(
+    password: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "zxcvbn.py").write_text("raise SystemExit('what lies in the working directory was run')")
+    monkeypatch.chdir(tmp_path)
+
+    assert advice.advice(password) == adviser.advice(password)
+
+
+def test_whoever_advises_is_told_the_password_alone_and_no_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "spy.py").write_text("import os, sys; print(sys.argv[1:], sys.stdin.read(), *os.environ)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(advice, "PROGRAM", "spy")
+    monkeypatch.setenv("OSTIARY_ROOT_KEY", "of no concern to advice")
+
+    told = advice.advice("password1").split()
+
+    assert told[:2] == ["[]", '"password1"']
+    assert set(told[2:]) <= {"PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LC_CTYPE"}
+
+
+def test_without_a_process_to_ask_a_refusal_goes_without_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+
+    assert advice.advice("password1") == ""
+
+
+def test_more_who_ask_at_once_than_there_are_turns_get_no_advice() -> None:
+    with contextlib.ExitStack() as turns:
+        for _ in range(advice.MOST_AT_ONCE):
+            turns.enter_context(advice._turns)
+
+        assert advice.advice("password1") == ""
+
+    assert advice.advice("password1")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import socket
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from ostiary.cli.output import TroubleError
 from ostiary.cli.protocol import GuardedProtocol, raise_file_limit
 from ostiary.observability.logging import set_up
 from ostiary.settings import Settings
-from ostiary.storage.migrate import migrate
+from ostiary.storage.migrate import at_head, migrate
 
 BACKLOG = 2048
 WORKER_SECONDS = 60
@@ -45,7 +47,8 @@ def serve(*, as_json: bool) -> None:
     set_up(settings.server.log_format, settings.server.log_level)
     with explained(settings):
         keys_of(settings)
-        asyncio.run(migrate(settings.database_url))
+        if not asyncio.run(at_head(settings.database_url)):
+            _migrate_apart(settings)
     raise_file_limit()
     listener = _listen(settings.server.host, settings.server.port)
     # PORT=0 lets the system choose: from here on, links in mails and the processes that are started know what it chose.
@@ -54,6 +57,36 @@ def serve(*, as_json: bool) -> None:
     facts = announced(settings)
     click.echo(json.dumps(facts) if as_json else _text(facts))
     sys.exit(_run(settings, listener, farewell))
+
+
+def _migrate_apart(settings: Settings) -> None:
+    """Bring the database to this version's tables. Raises TroubleError.
+
+    What makes tables ends with a process of its own: what serves never has it in memory. Forked while there is no other thread.
+    """
+    fork = multiprocessing.get_context("fork")
+    hears, tells = fork.Pipe(duplex=False)
+    child = fork.Process(target=_migrate, args=(settings, tells), name="migration")
+    child.start()
+    tells.close()
+    try:
+        trouble: str | None = hears.recv()
+    except EOFError:
+        child.join()
+        trouble = f"The process that makes the database's tables ended without a word (exit code {child.exitcode}). Start again."
+    child.join()
+    if trouble:
+        raise TroubleError(trouble)
+
+
+def _migrate(settings: Settings, tells: Connection) -> None:
+    try:
+        with explained(settings):
+            asyncio.run(migrate(settings.database_url))
+    except TroubleError as error:
+        tells.send(error.format_message())
+    else:
+        tells.send(None)
 
 
 class _Farewell:

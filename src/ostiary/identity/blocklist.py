@@ -5,30 +5,28 @@ NIST SP 800-63B-4 section 3.1.1.2: a new password is compared with such a list, 
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import re
 import unicodedata
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
-from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from ostiary.parts import Part
 from ostiary.settings import Settings, SettingsError
 from ostiary.settings.word_list import lines
 
 PACKAGE = "zxcvbn"
-zxcvbn = Part(PACKAGE)
-"""A twentieth of the start; first asked in a thread of its own, by whoever chooses a password."""
 LEAST_ENTRIES = 20_000
-ADVISED_CHARACTERS = 72
-MOST_READINGS = 4
 SHORTEST_WORD = 4
 LEAST_BESIDE = 6
 """So many letters or digits must be left of a password once the words of person and place are taken out."""
+_LIST = re.compile(r'"(\w+)": ("[^"]+")\.split\(","\)')
 _OUR_WORDS = ("ostiary", "librechat", "librepass")
 
 
@@ -46,24 +44,28 @@ class Person(Protocol):
 
 
 class Blocklist:
-    """One for the process. The common passwords are loaded by the first who chooses one: 15 MB, and 0.1 s of a thread."""
+    """One for the process. The common passwords are read by the first who chooses one, in a thread."""
 
     def __init__(self, path: Path | None) -> None:
         """Raises SettingsError when a list cannot serve: nothing is skipped in silence."""
         if importlib.util.find_spec(PACKAGE) is None:
             raise SettingsError(f"The Python package {PACKAGE}, which has the common passwords, is missing. Run scripts/setup")
-        # A text's hash is SipHash with a key of this process: eight bytes an entry, and nobody can find a collision beforehand.
-        self._own = array("q", sorted(map(hash, map(folded, lines(path)))) if path is not None else ())
+        self._own = digests(map(folded, lines(path))) if path is not None else array("q")
 
     def __len__(self) -> int:
-        return len(self._own) + sum(map(len, common().values()))
+        return len(self._own) + len(common())
 
     def __contains__(self, password: str) -> bool:
-        word = folded(password)
-        digest = hash(word)
-        place = bisect_left(self._own, digest)
-        is_own = place < len(self._own) and self._own[place] == digest
-        return is_own or any(word in ranks for ranks in common().values())
+        digest = hash(folded(password))
+        return _holds(self._own, digest) or _holds(common(), digest)
+
+
+def digests(words: Iterable[str]) -> array[int]:
+    """Eight bytes for each, sorted.
+
+    A text's hash is SipHash with a key of this process: nobody can find a collision beforehand.
+    """
+    return array("q", sorted(map(hash, words)))
 
 
 def folded(text: str) -> str:
@@ -72,24 +74,38 @@ def folded(text: str) -> str:
     return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).casefold()
 
 
+_reading = Lock()
+
+
 @lru_cache(maxsize=1)
-def common() -> Mapping[str, Mapping[str, int]]:
-    """Leaked passwords, words and names, most of them English, each with its rank."""
-    found: Mapping[str, Mapping[str, int]] = zxcvbn.matching.RANKED_DICTIONARIES
-    if sum(map(len, found.values())) < LEAST_ENTRIES:
+def _common() -> array[int]:
+    found = digests(word[0] for words in shipped().values() for word in re.finditer("[^,]+", words))
+    if len(found) < LEAST_ENTRIES:
         raise RuntimeError(f"the lists of {PACKAGE} are not whole")
     return found
 
 
-def advice(password: str) -> str:
-    """What would make it better, in a sentence or two; empty where nothing comes to mind."""
-    text = password[:ADVISED_CHARACTERS]
-    matching = zxcvbn.matching
-    # Every reading of `4`, `$` and their like is tried: four cost 0.1 s, and one can ask for readings that cost 6 s.
-    if prod(map(len, matching.relevant_l33t_subtable(text, matching.L33T_TABLE).values())) > MOST_READINGS:
-        return ""
-    feedback = zxcvbn.zxcvbn(text)["feedback"]
-    return " ".join(sentence for sentence in (feedback["warning"], *feedback["suggestions"]) if sentence)
+def common() -> array[int]:
+    """Leaked passwords, words and names, most of them English: the digests of what is shipped."""
+    # Four who come first together would each take the memory that reading takes.
+    with _reading:
+        return _common()
+
+
+def shipped() -> dict[str, str]:
+    """The lists of the package by name, their words with commas between.
+
+    They are read as a text: imported, the package keeps every word and its rank, in 13 MB.
+    """
+    package = importlib.util.find_spec(PACKAGE)
+    folders = (package and package.submodule_search_locations) or ["."]
+    text = (Path(folders[0]) / "frequency_lists.py").read_text(encoding="utf-8")
+    return {name: ast.literal_eval(words) for name, words in _LIST.findall(text)}
+
+
+def _holds(known: array[int], digest: int) -> bool:
+    place = bisect_left(known, digest)
+    return place < len(known) and known[place] == digest
 
 
 def is_of_own_words(password: str, person: Person, settings: Settings) -> bool:

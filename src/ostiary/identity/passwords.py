@@ -11,6 +11,7 @@ import msgspec
 from ostiary.crypto.passwords import Asker, HashingBusyError, PasswordHash
 from ostiary.identity import blocklist, credentials, devices, throttle
 from ostiary.identity.accounts import Candidate
+from ostiary.identity.advice import advice
 from ostiary.identity.blocklist import Blocklist, Person
 from ostiary.identity.context import Context
 from ostiary.identity.methods import Verified
@@ -67,9 +68,9 @@ async def check(ctx: Context, password: str, person: Person) -> None:
     if ctx.settings.passwords.refuse_common:
         if blocklist.is_of_own_words(password, person, ctx.settings):
             raise PasswordRefused("own_words")
-        advice = await asyncio.to_thread(_complaint, ctx.services.blocklist, password)
-        if advice is not None:
-            raise PasswordRefused("common", advice)
+        words = await asyncio.to_thread(_complaint, ctx.services.blocklist, password)
+        if words is not None:
+            raise PasswordRefused("common", words)
     if ctx.services.breaches is not None:
         await _check_breaches(ctx, ctx.services.breaches, password)
 
@@ -85,12 +86,12 @@ async def _check_breaches(ctx: Context, breaches: Breaches, password: str) -> No
         return
     outcomes.labels("breached" if is_known else "clean").inc()
     if is_known:
-        raise PasswordRefused("breached", await asyncio.to_thread(blocklist.advice, password))
+        raise PasswordRefused("breached", await asyncio.to_thread(advice, password))
 
 
 def _complaint(known: Blocklist, password: str) -> str | None:
     """Words about a password that is on a list, perhaps empty ones; None for any other."""
-    return blocklist.advice(password) if password in known else None
+    return advice(password) if password in known else None
 
 
 def asker(ctx: Context, account: str = "") -> Asker:
