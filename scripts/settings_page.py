@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
-
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 
 from ostiary.settings import Settings
-from ostiary.settings.reading import Milliseconds, Minutes
+from ostiary.settings.reading import Kind, SecretStr, Setting, written
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 INTRODUCTION = """# Settings
@@ -35,7 +31,7 @@ def page() -> str:
     parts = [INTRODUCTION]
     for group in Settings.groups().values():
         about = (group.__doc__ or "").strip().partition("\n\n")[0]
-        rows = [_row(names, group.model_fields[field]) for field, names in group.variables().items()]
+        rows = [_row(setting, group.kinds()[field]) for field, setting in group.settings().items()]
         parts.append(
             "\n".join([f"## {group.title}\n", f"{about}\n", "| variable | default | meaning |", "| --- | --- | --- |", *rows])
             + "\n"
@@ -43,38 +39,27 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _row(names: tuple[str, ...], info: FieldInfo) -> str:
-    variables = ", ".join(f"`{name}`" for name in names)
-    return f"| {variables} | {_default(info)} | {_escaped(info.description or '')} |"
+def _row(setting: Setting, kind: Kind) -> str:
+    variables = ", ".join(f"`{name}`" for name in setting.names)
+    return f"| {variables} | {_default(setting, kind)} | {_escaped(setting.about)} |"
 
 
 def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
-def _default(info: FieldInfo) -> str:
-    match info.default:
+def _default(setting: Setting, kind: Kind) -> str:
+    match setting.default:
         case None | "" | SecretStr() | ():
             return "none"
         case bool() as switch:
             return f"`{str(switch).lower()}`"
         case timedelta() as duration:
-            return f"`{_in_unit(info, duration)}`"
+            return f"`{written(duration, kind)}`"
         case tuple() as names:
             return f"`{','.join(names)}`"
         case other:
             return f"`{other}`"
-
-
-def _in_unit(info: FieldInfo, duration: timedelta) -> str:
-    """As it would be written: the unit is the reader's, which the kind of the field carries."""
-    readers = {_reader(Milliseconds): timedelta(milliseconds=1), _reader(Minutes): timedelta(minutes=1)}
-    unit = next((readers[entry] for entry in info.metadata if entry in readers), timedelta(seconds=1))
-    return f"{duration / unit:g}" if duration / unit < 10**6 else str(duration // unit)
-
-
-def _reader(kind: Any) -> object:  # noqa: ANN401 - an annotated type
-    return kind.__metadata__[0]
 
 
 if __name__ == "__main__":

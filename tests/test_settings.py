@@ -101,6 +101,37 @@ def test_what_cannot_be_used_is_named_with_a_remedy(variable: str, value: str) -
     assert len(text) > len(variable) + 20
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("PORT", "65536", "must be at most 65535"),
+        ("LOGIN_MAX", "0", "must be at least 1"),
+        ("SESSION_EXPIRY", "0", "must be more than 0"),
+        ("BAN_DURATION", "1e12 - 1", "must be at most 315360000000"),
+        ("LOGIN_WINDOW", "1e6", "must be at most 527040"),
+        ("OSTIARY_FEDERATION_TIMEOUT", "11", "must be at most 10"),
+        ("OSTIARY_FEDERATION_TIMEOUT", "0", "must be more than 0"),
+        ("OSTIARY_HANDSHAKE_PERIOD", "1", "must be at least 10"),
+        ("EMAIL_ENCRYPTION", "ssl", "must be one of none, starttls, tls"),
+    ],
+)
+def test_a_limit_is_told_in_the_unit_in_which_its_variable_is_written(variable: str, value: str, said: str) -> None:
+    assert complaint(**{variable: value}).startswith(f"{variable} {said}. It is: ")
+
+
+def test_settings_do_not_change_and_secrets_do_not_show_themselves() -> None:
+    settings = Settings.load({"JWT_SECRET": STRONG})
+
+    with pytest.raises(AttributeError, match="frozen"):
+        settings.server.port = 1
+    with pytest.raises(AttributeError):
+        settings.server = settings.server  # type: ignore[misc]
+    with pytest.raises(TypeError, match="no settings of Server: prot"):
+        type(settings.server)(prot=1)
+    assert STRONG not in f"{settings!r} {settings.secrets!r} {settings.secrets.jwt_secret!r} {settings.secrets.jwt_secret}"
+    assert settings.secrets.given == {"jwt_secret"}
+
+
 def test_a_name_that_is_not_a_setting_stops_the_start() -> None:
     assert complaint(OSTIARY_WROKERS="2").startswith("OSTIARY_WROKERS is not a setting of Ostiary.")
     assert Settings.load({"LOGIN_MAXX": "5", "MONGO_URI": "mongodb://x", "PATH": "/bin"}).limits.login_max == 7
@@ -264,6 +295,6 @@ def test_every_setting_says_what_it_is_and_no_variable_is_read_twice() -> None:
     seen: set[str] = set()
     for group in Settings.groups().values():
         for field, names in group.variables().items():
-            assert group.model_fields[field].description
+            assert group.settings()[field].about
             assert not seen & set(names)
             seen |= set(names)

@@ -24,7 +24,7 @@ from tests.services.redis import RedisServer
 
 STOP_SECONDS = 20
 UNNEEDED = {
-    "alembic", "asyncpg", "fastapi", "httpx", "ldap3", "lxml", "redis", "signxml", "sqlalchemy.dialects.postgresql", "zxcvbn",
+    "alembic", "asyncpg", "fastapi", "httpx", "ldap3", "lxml", "pydantic", "redis", "signxml", "sqlalchemy.dialects.postgresql", "zxcvbn",
 }  # fmt: skip
 """What only some deployments or some moments need (docs/decisions/014-parts.md)."""
 

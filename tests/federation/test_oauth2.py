@@ -201,7 +201,7 @@ async def test_google_is_openid_connect_with_nothing_to_discover_but_its_documen
 
 async def test_apple_posts_its_answer_and_gets_a_secret_that_we_sign(make_house: MakeHouse, op: Provider) -> None:
     key = ECKey.generate_key("P-256")
-    settings = Apple.model_validate(
+    settings = Apple.read(
         {
             "APPLE_CLIENT_ID": CLIENT_ID,
             "APPLE_TEAM_ID": "team",

@@ -7,10 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
-from pydantic import SecretStr
 
 from ostiary.cli.output import Answer, TroubleError, answering, facts
-from ostiary.settings import Settings, SettingsError
+from ostiary.settings import SecretStr, Settings, SettingsError
 
 
 @click.command("check-config")
@@ -27,7 +26,7 @@ def check_config(*, is_all: bool, is_strict: bool) -> Answer:
         names[0]: _shown(getattr(getattr(settings, group), field))
         for group, kind in Settings.groups().items()
         for field, names in kind.variables().items()
-        if is_all or field in getattr(settings, group).model_fields_set
+        if is_all or field in getattr(settings, group).given
     }
     derived = {
         "listens": f"{settings.server.host}:{settings.server.port}",

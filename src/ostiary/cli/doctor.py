@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import click
 from dotenv import dotenv_values
-from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import BigInteger, cast, func, select
@@ -35,7 +34,7 @@ from ostiary.identity.context import Context
 from ostiary.identity.refusals import FederationRefused
 from ostiary.mail.smtp import DeliveryError, SMTPTransport
 from ostiary.observability.logging import set_up
-from ostiary.settings import LOOPBACK_HOSTS, Secrets, Settings, SettingsError
+from ostiary.settings import LOOPBACK_HOSTS, Secrets, SecretStr, Settings, SettingsError
 from ostiary.storage.migrate import HEAD, at_head
 from ostiary.storage.statements import Query
 
@@ -154,7 +153,7 @@ def _kept(settings: Settings) -> Path:
 
 def _lacks_secrets(settings: Settings) -> bool:
     """Whether a start would make fresh ones."""
-    given = settings.secrets.model_fields_set
+    given = settings.secrets.given
     is_missing = any(name in GENERATED and field not in given for field, (name, *_) in Secrets.variables().items())
     return is_missing and not _kept(settings).exists()
 
@@ -166,7 +165,7 @@ def _given_files() -> Iterator[Path]:
         for group in Settings.groups().values()
         for field, names in group.variables().items()
         for name in names
-        if group.model_fields[field].annotation is SecretStr
+        if group.kinds()[field].read is SecretStr
     }
     yield from (Path(os.environ[f"{name}_FILE"]) for name in sorted(secret) if os.environ.get(f"{name}_FILE"))
     if secret & {name for name, value in dotenv_values(".env").items() if value}:

@@ -9,14 +9,14 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict
 
 from ostiary.settings import misspelt, word_list
 from ostiary.settings.directory import Directory
@@ -33,7 +33,7 @@ from ostiary.settings.providers import (
     other_variables,
     read_others,
 )
-from ostiary.settings.reading import Group, SettingsError
+from ostiary.settings.reading import Group, SecretStr, SettingsError
 from ostiary.settings.saml import Saml
 from ostiary.settings.subjects import (
     LibrePass,
@@ -64,6 +64,7 @@ __all__ = [
     "Passwords",
     "Policy",
     "Saml",
+    "SecretStr",
     "Secrets",
     "Server",
     "Sessions",
@@ -92,10 +93,10 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _BARE_ADDRESS = re.compile(r"[^@\s<>\"]+@[^@\s<>\"]+")
 
 
-class Settings(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Settings:
     """All of them."""
 
-    model_config = ConfigDict(frozen=True)
     server: Server
     storage: Storage
     secrets: Secrets
@@ -115,16 +116,16 @@ class Settings(BaseModel):
     openid: OpenID
     saml: Saml
     directory: Directory
-    openid_others: dict[str, OpenID] = {}
+    openid_others: dict[str, OpenID] = field(default_factory=dict)
     """Further OpenID providers, by the name in `/oauth/<name>`."""
     slips: tuple[tuple[str, str], ...] = ()
     """Names in the environment that are almost a setting's, and that setting's: other programs' names stand there too."""
 
     @classmethod
+    @cache
     def groups(cls) -> dict[str, type[Group]]:
         """Field name → group class, in the order in which they are documented."""
-        kinds = ((name, info.annotation) for name, info in cls.model_fields.items())
-        return {name: kind for name, kind in kinds if isinstance(kind, type) and issubclass(kind, Group)}
+        return {name: kind for name, kind in get_type_hints(cls).items() if isinstance(kind, type) and issubclass(kind, Group)}
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:

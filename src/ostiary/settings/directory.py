@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, SecretStr
-
-from ostiary.settings.reading import Flag, Group, Names, Seconds, Whole, setting
+from ostiary.settings.reading import Flag, Group, Kind, Names, Seconds, SecretStr, Whole, setting
 
 PLACE = "{{username}}"
 """Where the escaped name goes in a filter or a template."""
@@ -23,9 +21,9 @@ _ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _DEFAULT_PORTS = {"ldap": 389, "ldaps": 636}
 
 
-def _semicolon_list(given: object) -> object:
+def _semicolon_list(text: str) -> tuple[str, ...]:
     """Names of groups hold commas, so a semicolon stands between them."""
-    return tuple(item for part in given.split(";") if (item := part.strip())) if isinstance(given, str) else given
+    return tuple(item for part in text.split(";") if (item := part.strip()))
 
 
 class LdapServer(NamedTuple):
@@ -36,7 +34,7 @@ class LdapServer(NamedTuple):
     is_tls: bool
 
 
-Groups = Annotated[tuple[str, ...], BeforeValidator(_semicolon_list)]
+Groups = Annotated[tuple[str, ...], Kind(_semicolon_list)]
 
 
 class Directory(Group):

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
-from ostiary.settings.reading import Flag, Group, Milliseconds, Names, Origin, Seconds, SettingsError, Whole, setting
+from ostiary.settings.reading import Flag, Group, Milliseconds, Names, Origin, Seconds, SecretStr, SettingsError, Whole, setting
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 RESERVED = frozenset({"google", "facebook", "github", "discord", "apple", "openid", "saml", "ldap", "local", "error", "success"})

@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from pydantic import SecretStr
 
-from ostiary.settings.reading import Flag, Group, Seconds, setting
+from ostiary.settings.reading import Flag, Group, Seconds, SecretStr, setting
 
 CALLBACK_PATH = "/oauth/saml/callback"
 MAX_SKEW = timedelta(seconds=60)

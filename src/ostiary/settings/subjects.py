@@ -7,9 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr
-
-from ostiary.settings.reading import Flag, Group, Milliseconds, Minutes, Names, Origin, Seconds, Whole, setting
+from ostiary.settings.reading import Flag, Group, Milliseconds, Minutes, Names, Origin, Seconds, SecretStr, Whole, setting
 
 
 class Server(Group):
