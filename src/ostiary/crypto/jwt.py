@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hmac
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from hashlib import sha256
 from typing import Any, Literal
 
 import msgspec
 from joserfc import jws
 from joserfc.errors import BadSignatureError, JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import OctKey
+
+from ostiary.crypto.mac import Mac
 
 ALGORITHM = "HS256"
 MOST_CHARACTERS = 4096
@@ -38,16 +38,14 @@ class Signer:
 
     def __init__(self, secret: bytes) -> None:
         self._key = OctKey.import_key(secret)
-        # HS256 is HMAC with SHA-256 (RFC 7518 section 3.2): begun once and copied for each token.
-        self._begun = hmac.new(secret, digestmod=sha256)
+        # HS256 is HMAC with SHA-256 (RFC 7518 section 3.2).
+        self._mac = Mac(secret)
         self._remembered: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     def sign(self, claims: dict[str, Any]) -> str:
         """The token. Its header never changes, so that only the payload is written and signed."""
         signed = _HEADER + urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=")
-        mac = self._begun.copy()
-        mac.update(signed)
-        token = (signed + b"." + urlsafe_b64encode(mac.digest()).rstrip(b"=")).decode("ascii")
+        token = (signed + b"." + urlsafe_b64encode(self._mac(signed)).rstrip(b"=")).decode("ascii")
         self._remember(token, claims)
         return token
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
 import secrets
-from hashlib import sha256
 from typing import NewType
+
+from ostiary.crypto.mac import Mac
 
 TokenHash = NewType("TokenHash", bytes)
 
@@ -16,14 +16,11 @@ class Digester:
     """Keyed digests (HMAC-SHA-256): whoever reads the table can neither use a token nor test a guess."""
 
     def __init__(self, key: bytes) -> None:
-        # Begun once and copied: to begin anew costs as much as the digest.
-        self._begun = hmac.new(key, digestmod=sha256)
+        self._mac = Mac(key)
 
     def digest(self, purpose: str, token: str) -> TokenHash:
         """The digest of one token for one purpose; a token of another purpose never matches."""
-        mac = self._begun.copy()
-        mac.update(purpose.encode() + b"\0" + token.encode("utf-8", "surrogatepass"))
-        return TokenHash(mac.digest())
+        return TokenHash(self._mac(purpose.encode() + b"\0" + token.encode("utf-8", "surrogatepass")))
 
 
 def random_hex(bytes_of_entropy: int = 32) -> str:
