@@ -13,8 +13,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Text, bindparam, insert, or_, select
 
 from ostiary.identity import devices
-from ostiary.identity.context import Context, Outcome, Services, new_id
+from ostiary.identity.context import Context, Outcome, Services
 from ostiary.limits.store import Rule
+from ostiary.storage.ids import ordered_id
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import audit_events
 
@@ -160,7 +161,7 @@ _latest = Query(
 async def record(ctx: Context, event: Event, account_id: str | None = None, reason: str = "", **detail: str | int | bool) -> None:
     """Write the row, and the log line once it is durable. A write: hash and talk before it."""
     row = AuditEvent(
-        id=new_id(),
+        id=ordered_id(ctx.now),
         at=ctx.now,
         event=event.value,
         account_id=account_id,
@@ -171,8 +172,7 @@ async def record(ctx: Context, event: Event, account_id: str | None = None, reas
         device=_device(ctx, account_id),
         detail=msgspec.json.encode(detail).decode() if detail else "{}",
     )
-    sealed = msgspec.structs.replace(row, seal=seal_of(ctx.services, row))
-    await ctx.db.run(_record, **msgspec.structs.asdict(sealed))
+    await ctx.db.run(_record, **{**msgspec.structs.asdict(row), "seal": seal_of(ctx.services, row)})
     ctx.outcomes.append(Outcome(event.value, account_id, reason or None, event in WARNINGS))
 
 

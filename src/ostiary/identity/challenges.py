@@ -8,10 +8,11 @@ from sqlalchemy import BigInteger, bindparam, delete, select, update
 from ostiary.crypto.tokens import TokenHash
 from ostiary.identity import accounts
 from ostiary.identity.accounts import Account
-from ostiary.identity.context import Client, Context, Services, new_id
+from ostiary.identity.context import Client, Context, Services
 from ostiary.identity.refusals import ProofRefused
 from ostiary.identity.sessions import SessionRequest
 from ostiary.storage import tables
+from ostiary.storage.ids import ordered_id
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import challenges
 
@@ -73,7 +74,7 @@ async def open_challenge(
     """
     touched = await ctx.db.run(
         _insert,
-        id=new_id(),
+        id=ordered_id(ctx.now),
         account_id=account.id,
         token_hash=token_hash,
         kind=request.kind,

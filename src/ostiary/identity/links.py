@@ -9,8 +9,9 @@ from datetime import timedelta
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from ostiary.identity.context import Context, micros, new_id
+from ostiary.identity.context import Context, micros
 from ostiary.settings import Settings
+from ostiary.storage.ids import ordered_id
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import links
 
@@ -100,7 +101,7 @@ async def issue_token(
         await ctx.db.run(_forget_email, b_purpose=style.purpose, b_email=email)
     await ctx.db.run(
         _insert,
-        id=new_id(),
+        id=ordered_id(ctx.now),
         account_id=account_id,
         purpose=style.purpose,
         token_hash=_digest(ctx, style.purpose, account_id, token),
@@ -117,7 +118,7 @@ async def claim(ctx: Context, purpose: str, token: str, until: int) -> bool:
     """Note that this was presented; False when it was before. It is remembered until then (and a day, until the sweep)."""
     touched = await ctx.db.run(
         _insert_once,
-        id=new_id(),
+        id=ordered_id(ctx.now),
         account_id=None,
         purpose=purpose,
         token_hash=_digest(ctx, purpose, None, token),

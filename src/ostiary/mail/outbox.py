@@ -5,14 +5,13 @@ A row holds links that give access, so its contents are sealed, and emptied once
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 import msgspec
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from ostiary.crypto.sealing import Sealer
 from ostiary.mail.messages import Message
 from ostiary.storage.database import Unit
+from ostiary.storage.ids import ordered_id
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import outbox
 
@@ -100,7 +99,7 @@ _sweep = Statement(
 
 async def put(unit: Unit, sealer: Sealer, message: Message, now: int) -> None:
     """Queue a mail within the caller's transaction."""
-    row_id = str(uuid4())
+    row_id = ordered_id(now)
     await unit.run(
         _insert,
         id=row_id,
