@@ -51,9 +51,7 @@ def is_noted(ctx: Context, account_id: str, household: str) -> bool:
 
 
 async def remember(ctx: Context, account_id: str, household: str) -> None:
-    """The account has a session from here."""
-    if is_noted(ctx, account_id, household):
-        return
+    """The account has a session from here, which is not noted yet."""
     place, client, now = _household(ctx, account_id, household), _client(ctx, account_id), ctx.now
     await ctx.db.run(_remember, account_id=account_id, household=place, client=client, seen_at=now)
 

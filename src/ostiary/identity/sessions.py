@@ -17,9 +17,10 @@ from sqlalchemy import BigInteger, LargeBinary, bindparam, delete, exists, or_, 
 from ostiary.crypto.tokens import TokenHash
 from ostiary.identity import accounts, audit, notices
 from ostiary.identity.accounts import Account
-from ostiary.identity.context import Context, Services, micros, new_id
+from ostiary.identity.context import Context, Services, micros
 from ostiary.identity.refusals import ProofRefused, RefreshReused, SessionGone
 from ostiary.storage import tables
+from ostiary.storage.ids import ordered_id
 from ostiary.storage.statements import Query, Statement
 
 BROWSER: Literal["browser"] = "browser"
@@ -160,7 +161,11 @@ _touch = Statement(
 )
 _oldest = (
     select(_sessions.c.id)
-    .where(_sessions.c.account_id == bindparam("b_account_id"), _sessions.c.revoked_at.is_(None))
+    .where(
+        _sessions.c.account_id == bindparam("b_account_id"),
+        _sessions.c.epoch == bindparam("b_epoch"),
+        _sessions.c.revoked_at.is_(None),
+    )
     .order_by(_sessions.c.created_at.desc(), _sessions.c.id)
     .offset(bindparam("keep"))
     .limit(1000)
@@ -185,7 +190,7 @@ async def open_session(
     durations = ctx.settings.sessions
     life = micros(durations.key_max_age if request.kind == KEY else durations.refresh_life)
     session = Session(
-        id=new_id(),
+        id=ordered_id(ctx.now),
         account_id=account.id,
         kind=request.kind,
         token_hash=request.token_hash,
@@ -206,7 +211,7 @@ async def open_session(
     if not await ctx.db.run(_open, **msgspec.structs.asdict(session)):
         raise ProofRefused("changed_meanwhile")
     if live >= durations.per_account:
-        await ctx.db.run(_evict, b_account_id=account.id, keep=durations.per_account, now=ctx.now)
+        await ctx.db.run(_evict, b_account_id=account.id, b_epoch=account.epoch, keep=durations.per_account, now=ctx.now)
     return session
 
 

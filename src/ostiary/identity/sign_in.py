@@ -174,19 +174,22 @@ async def _let_in(
     detail: Mapping[str, str] = NOTHING,
 ) -> SignedIn:
     account, live = candidate.account, candidate.live_sessions
-    is_told = ctx.settings.mail.new_sign_in and await _is_news(ctx, candidate, request)
+    household = throttle.network(ctx.client.address)
+    is_noted = places.is_noted(ctx, account.id, household)
+    is_told = not is_noted and ctx.settings.mail.new_sign_in and await _is_news(ctx, candidate, request, household)
     session = await sessions.open_session(ctx, account, request, amr, live=live)
-    await places.remember(ctx, account.id, throttle.network(ctx.client.address))
+    if not is_noted:
+        await places.remember(ctx, account.id, household)
     await audit.record(ctx, audit.Event.SIGNED_IN, account.id, amr=" ".join(amr), session=session.id, **detail)
     if is_told:
         await notices.warn(ctx, "new_sign_in", account)
     return SignedIn(account, session)
 
 
-async def _is_news(ctx: Context, candidate: Candidate, request: SessionRequest) -> bool:
+async def _is_news(ctx: Context, candidate: Candidate, request: SessionRequest, household: str) -> bool:
     """Whether the owner should hear of it: neither this device nor this place is known. A browser's first sign-in is no news."""
     account_id = candidate.account.id
-    if devices.known(ctx, account_id) or await throttle.knows_address(ctx, account_id):
+    if devices.known(ctx, account_id) or await places.known(ctx, account_id, household) is not None:
         return False
     if request.kind == sessions.KEY or candidate.live_sessions:
         return True

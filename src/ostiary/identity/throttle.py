@@ -138,12 +138,6 @@ async def _tell_turned_away(
         await audit.tell(ctx, event, audit.Seldom(name, period=rule.period), account_id, rule.name, name=name)
 
 
-async def knows_address(ctx: Context, account_id: str) -> bool:
-    """Whether the account has had a session from the client's household."""
-    household = network(ctx.client.address)
-    return places.is_noted(ctx, account_id, household) or await places.known(ctx, account_id, household) is not None
-
-
 async def succeeded(ctx: Context, counted: Attempt | None) -> None:
     """The proof was right: that try does not count. Failures of strangers go on counting."""
     if counted is None or not counted.counted:

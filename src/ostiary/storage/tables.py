@@ -35,14 +35,14 @@ def _text(name: str, *, optional: bool = False) -> Column[str]:
     return Column(name, Text, nullable=optional)
 
 
-def _account(*, optional: bool = False, unique: bool = False) -> Column[str]:
+def _account(*, optional: bool = False, unique: bool = False, is_indexed: bool = True) -> Column[str]:
     return Column(
         "account_id",
         Text,
         ForeignKey("accounts.id", ondelete="CASCADE"),
         nullable=optional,
         unique=unique,
-        index=not unique,
+        index=is_indexed and not unique,
     )
 
 
@@ -132,7 +132,7 @@ sessions = Table(
     "sessions",
     metadata,
     _id(),
-    _account(),
+    _account(is_indexed=False),
     # `browser` (access and refresh tokens) or `key` (one opaque key).
     _text("kind"),
     # `key`: the digest of the key; `browser`: of what the browser shows our pages, if it ever signed in for them.
@@ -153,7 +153,8 @@ sessions = Table(
     _time("last_used_at"),
     _time("expires_at"),
     _time("revoked_at", optional=True),
-    Index("sessions_expires_at", "expires_at"),
+    # Each sign-in counts the account's live sessions: so they stand together, without those that have ended.
+    Index("sessions_of_account", "account_id", "epoch", "revoked_at", "created_at"),
 )
 
 places = Table(
