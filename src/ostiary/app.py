@@ -164,6 +164,8 @@ class Application:
                 # What lives as long as the process is not looked through again and again for garbage.
                 gc.collect()
                 gc.freeze()
+                # Full collections wait until a quarter as much is new as the last one left: counted anew, that is little.
+                gc.collect()
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
         except SettingsError as error:

@@ -65,7 +65,9 @@ def digests(words: Iterable[str]) -> array[int]:
 
     A text's hash is SipHash with a key of this process: nobody can find a collision beforehand.
     """
-    return array("q", sorted(map(hash, words)))
+    found = array("q", map(hash, words))
+    # By quarters: what sorting takes beside, a quarter does not take at once, and the process does not keep.
+    return array("q", (digest for part in range(-2, 2) for digest in sorted(each for each in found if each >> 62 == part)))
 
 
 def folded(text: str) -> str:
