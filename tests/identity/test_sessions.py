@@ -246,6 +246,34 @@ async def test_the_use_of_a_key_is_noted_now_and_then(house: House) -> None:
     assert (soon, elsewhere, later) == ((0, "127.0.0.1"), (299, "192.0.2.7"), (599, "192.0.2.7"))
 
 
+async def test_the_use_of_a_key_and_a_step_up_of_its_session_do_not_meet_head_on(house: House) -> None:
+    account = await registered(house)
+    session = await opened(house, account, SessionRequest(kind=KEY, token_hash=TokenHash(b"k" * 32)))
+    is_seen, is_held = asyncio.Event(), asyncio.Event()
+
+    async def use_it_elsewhere() -> None:
+        async with house.begin("192.0.2.7") as ctx:
+            who = await sessions.by_token(ctx, TokenHash(b"k" * 32))
+            assert who is not None
+            is_seen.set()
+            await is_held.wait()
+            await accounts.hold(ctx, who.account)
+
+    async def step_up() -> None:
+        await is_seen.wait()
+        async with house.begin() as ctx:
+            await accounts.hold(ctx, account)
+            is_held.set()
+            await sessions.note_step(ctx, session, 7)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(use_it_elsewhere(), step_up())
+
+    async with house.begin() as ctx:
+        (found,) = await sessions.of_account(ctx, account.id)
+    assert (found.address, found.last_step) == ("192.0.2.7", 7)
+
+
 async def test_a_step_is_spent_once_by_its_session(house: House) -> None:
     account = await registered(house)
     session = await opened(house, account, SessionRequest(kind=BROWSER, last_step=7))

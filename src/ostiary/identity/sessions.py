@@ -7,8 +7,10 @@ reply log nobody out; after the grace its return ends the family (RFC 9700 secti
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -17,9 +19,10 @@ from sqlalchemy import BigInteger, LargeBinary, bindparam, delete, exists, or_, 
 from ostiary.crypto.tokens import TokenHash
 from ostiary.identity import accounts, audit, notices
 from ostiary.identity.accounts import Account
-from ostiary.identity.context import Context, Services, micros
+from ostiary.identity.context import Client, Context, Services, begin, micros
 from ostiary.identity.refusals import ProofRefused, RefreshReused, SessionGone
 from ostiary.storage import tables
+from ostiary.storage.database import UnavailableError
 from ostiary.storage.ids import ordered_id
 from ostiary.storage.statements import Query, Statement
 
@@ -236,8 +239,16 @@ async def _touched(ctx: Context, principal: Principal | None) -> Principal | Non
         return None
     session = principal.session
     if session.address != ctx.client.address or ctx.now - session.last_used_at >= TOUCH_EVERY:
-        await ctx.db.run(_touch, b_id=session.id, now=ctx.now, new_address=ctx.client.address)
+        ctx.afterwards.append(partial(_note_use, ctx.services, ctx.client, session.id))
     return principal
+
+
+async def _note_use(services: Services, client: Client, session_id: str) -> None:
+    """In a unit of its own: one that wrote the session and then held its account would meet a step-up head-on."""
+    # What the caller came for is done and durable: a note that cannot be written now takes none of it back.
+    with contextlib.suppress(UnavailableError):
+        async with begin(services, client) as ctx:
+            await ctx.db.run(_touch, b_id=session_id, now=ctx.now, new_address=client.address)
 
 
 async def of_account(ctx: Context, account_id: str) -> list[Session]:
