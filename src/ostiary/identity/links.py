@@ -79,7 +79,10 @@ async def issue(
     *,
     replace: bool = True,
 ) -> str:
-    """A fresh link's address; earlier ones of the purpose (of the account, or of the address) stop working."""
+    """A fresh link's address; earlier ones of the purpose (of the account, or of the address) stop working.
+
+    Whoever issues one for an account holds it (`accounts.held`), or has just made it: else of two at once both would work.
+    """
     token = await issue_token(ctx, style, email, account_id, config, replace=replace)
     return style.url(ctx.settings, account_id or "", email, token)
 

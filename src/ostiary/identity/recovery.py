@@ -37,7 +37,8 @@ async def ask(ctx: Context, email: str) -> None:
 async def answer(ctx: Context, email: str) -> None:
     """Mail a link if there is a local account with a password."""
     account = await accounts.by_email(ctx, email)
-    if account is None or not await _has_password(ctx, account) or not await accounts.stays(ctx, account.id):
+    # Held, and not only kept from deletion: of two links at once the later one ends the other.
+    if account is None or not await _has_password(ctx, account) or await accounts.held(ctx, account.id) is None:
         await audit.record(ctx, audit.Event.RESET_REFUSED, account.id if account else None, "nothing_to_reset")
         return
     link = await links.issue(ctx, STYLE, account.email, account.id)
@@ -49,7 +50,7 @@ async def link_for_operator(ctx: Context, account: Account) -> str:
     """A link to hand to the owner by another way. Raises FactorAbsent for an account without a local password, AccountGone."""
     if not await _has_password(ctx, account):
         raise FactorAbsent("no_password")
-    if not await accounts.stays(ctx, account.id):
+    if await accounts.held(ctx, account.id) is None:
         raise AccountGone
     await audit.record(ctx, audit.Event.RESET_ASKED, account.id, "operator")
     return await links.issue(ctx, STYLE, account.email, account.id)

@@ -34,7 +34,7 @@ async def send(ctx: Context, account: Account, style: LinkStyle, template: str) 
 async def answer(ctx: Context, email: str, style: LinkStyle, template: str) -> None:
     """Mail another link if there is an account that still needs one."""
     account = await accounts.by_email(ctx, email)
-    if account is not None and not account.is_verified and await accounts.stays(ctx, account.id):
+    if account is not None and not account.is_verified and await accounts.held(ctx, account.id) is not None:
         await send(ctx, account, style, template)
 
 
