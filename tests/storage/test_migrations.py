@@ -6,16 +6,21 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+import asyncpg
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ostiary.storage import upgrade
 from ostiary.storage.migrate import HEAD, at_head, migrate
 from ostiary.storage.tables import metadata
 from tests.services.postgres import PostgresServer
+
+NO_DETECTOR = "SET LOCAL deadlock_timeout = '1h'"
+WAITS = "SELECT 1 FROM pg_locks WHERE relation = 'accounts'::regclass AND NOT granted"
 
 
 def differences(connection: Connection) -> list[object]:
@@ -67,6 +72,39 @@ async def test_servers_that_start_together_migrate_once(postgres: PostgresServer
         await asyncio.gather(*(migrate(url) for _ in range(4)))
 
     assert await at_head(url)
+
+
+async def test_a_unit_of_work_that_a_migration_meets_head_on_goes_first(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has sessions and wants accounts; the migration has accounts and wants sessions."""
+    url = postgres.create_database("head_on")
+    await migrate(url)
+    unit = await asyncpg.connect(url)
+    # Nobody comes and ends one of the two.
+    await unit.execute(f"BEGIN; {NO_DETECTOR}; LOCK TABLE sessions IN ROW EXCLUSIVE MODE")
+    meeting: asyncio.Future[asyncio.Task[int]] = asyncio.get_running_loop().create_future()
+
+    async def until_it_waits(driver: asyncpg.Connection[asyncpg.Record]) -> None:
+        meeting.set_result(asyncio.create_task(unit.fetchval("SELECT count(*) FROM accounts")))
+        await driver.execute(f"DO $$ BEGIN WHILE NOT EXISTS ({WAITS}) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$")
+
+    def crossing(connection: Connection) -> None:
+        connection.execute(text(NO_DETECTOR))
+        connection.execute(text("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE"))
+        if not meeting.done():
+            connection.connection.run_async(until_it_waits)
+        connection.execute(text("ALTER TABLE sessions ADD COLUMN later TEXT"))
+
+    monkeypatch.setattr(upgrade, "run", crossing)
+    migrating = asyncio.create_task(upgrade.upgrade(url))
+
+    async with asyncio.timeout(60):
+        assert await (await meeting) == 0
+        await unit.execute("COMMIT")
+        await migrating
+    assert await unit.fetchval("SELECT count(later) FROM sessions") == 0
+    await unit.close()
 
 
 async def test_a_migration_that_breaks_half_way_leaves_nothing(tmp_path: Path) -> None:
