@@ -46,7 +46,7 @@ attack-mutants: ## switch each guard off in turn, and see that some test notices
 
 races: ## run every race of the catalogue 1,000 times, 16 to 64 callers, on one process and on four (RACES=50)
 	@scripts/setup test
-	OSTIARY_RACE_ROUNDS=$(or $(RACES),1000) $(BIN)/pytest -n 2 --dist loadscope -q tests/attack/test_rac.py $(PYTEST_ARGS)
+	OSTIARY_RACE_ROUNDS=$(or $(RACES),1000) $(BIN)/pytest -n 2 --dist loadgroup -q tests/attack/test_rac.py $(PYTEST_ARGS)
 
 soak: ## live thousands of lives of accounts against a model, on both wires (LIVES=200)
 	@scripts/setup test

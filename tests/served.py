@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OWN_PORTS = range(20_000, 32_000)
-START_SECONDS = 60
+START_SECONDS = 240
+"""Several processes that start on a machine with better things to do take their time."""
 DEFAULTS = {"BCRYPT_COST": "4", "RATE_LIMITS": "off", "OSTIARY_LOG_FORMAT": "json"}
 
 

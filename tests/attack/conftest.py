@@ -52,12 +52,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, mails: MailServer) -> Iter
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """What `make races` shows at its end: each race, where it was run, how often, and whether anything was wrong."""
+    """What `make races` shows at its end: each race, where it was run, how often, with how many calls, and whether anything was wrong."""
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     races = [(report, value) for report in reports for name, value in report.user_properties if name == "race"]
-    if not any(rounds > 1 for _, (_, rounds) in races):
+    if not any(rounds > 1 for _, (_, rounds, _) in races):
         return
     terminalreporter.section("races")
-    for report, (where, rounds) in races:
+    for report, (where, rounds, calls) in races:
         name = report.nodeid.rpartition("::")[2].partition("[")[0].removeprefix("test_")
-        terminalreporter.line(f"{name:<66} {where:<8} {rounds:>6} rounds  {'no violation' if report.passed else 'VIOLATED'}")
+        outcome = "no violation" if report.passed else "VIOLATED"
+        terminalreporter.line(f"{name:.66s}".ljust(66) + f" {where:<8} {rounds:>6} rounds {calls:>8} calls  {outcome}")

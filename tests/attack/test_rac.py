@@ -3,292 +3,260 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.attack.arena import CALLERS, RACE_ROUNDS, Arena, running_provider
-from tests.attack.conftest import OPEN, mail_settings
-from tests.attack.harness import Caller, Reply, fresh_email, race, somewhere
-from tests.attack.people import (
-    OTHER_PASSWORD,
-    WRONG_PASSWORD,
-    Authenticator,
-    Person,
-    enrolled,
-    key_owner,
-    link_in,
-    owing,
-    signed_in,
-)
-from tests.dialects.librechat.browser import parameters_of
+from bench.wire import request as made
+from tests.attack.arena import CALLERS, RACE_ROUNDS, Arena, Guest, running_arena, running_provider
+from tests.attack.conftest import OPEN
+from tests.attack.harness import Reply, fresh_email, somewhere
+from tests.attack.people import OTHER_PASSWORD, PASSWORD, WRONG_PASSWORD, claims_of
 from tests.served import served
 from tests.services.redis import RedisServer
-from tests.services.smtp import MailServer
 
 AT_ONCE = 64
 LOCKOUT_MAX = 10
-RESET = "Password Reset Request"
-BATCH = 20
-"""Mails are asked for by so many before the first is read: they come a moment behind their request."""
-
-
-KINDS = ("sqlite", "workers")
+KINDS = [pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in ("sqlite", "workers")]
+PASSWORDS = [f"{OTHER_PASSWORD} {caller}" for caller in range(CALLERS)]
 
 
 @contextmanager
-def opened(kind: str, request: pytest.FixtureRequest, mails: MailServer, **more: str) -> Iterator[Arena]:
+def opened(kind: str, request: pytest.FixtureRequest, **more: str) -> Iterator[Arena]:
     """One process on SQLite, or several on PostgreSQL and Redis."""
     with ExitStack() as stack:
         op = stack.enter_context(running_provider())
-        settings = {**OPEN, **mail_settings(mails), **op.settings, **more}
-        url = ""
+        settings = {**OPEN, "OSTIARY_LOG_LEVEL": "error", **op.settings, **more}
         if kind != "sqlite":
-            url = request.getfixturevalue("postgres").create_database(f"races{len(more)}")
-            redis = stack.enter_context(RedisServer())
-            settings |= {"DATABASE_URL": url, "REDIS_URL": redis.url, "OSTIARY_WORKERS": "4" if RACE_ROUNDS > 1 else "2"}
+            settings["DATABASE_URL"] = request.getfixturevalue("postgres").create_database(f"races_{next(iter(more)).lower()}")
+            settings["REDIS_URL"] = stack.enter_context(RedisServer()).url
+            settings["OSTIARY_WORKERS"] = "4" if RACE_ROUNDS > 1 else "2"
         folder: Path = request.getfixturevalue("tmp_path_factory").mktemp("races")
-        yield Arena(kind, stack.enter_context(served(folder, settings)), url, settings, op)
+        place = stack.enter_context(served(folder, settings))
+        yield stack.enter_context(running_arena(kind, place, settings, op))
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def arena(request: pytest.FixtureRequest, mails: MailServer) -> Iterator[Arena]:
+def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
     """Nothing is in the callers' way but what is single."""
-    with opened(request.param, request, mails, LOCKOUT="off") as running:
+    with opened(request.param, request, LOCKOUT="off") as running:
         yield running
 
 
 @pytest.fixture(params=KINDS)
-def guarded_arena(request: pytest.FixtureRequest, mails: MailServer) -> Iterator[Arena]:
-    """The lockout counts."""
-    with opened(request.param, request, mails) as running:
+def guarded_arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
+    """The lockout counts. Behind a proxy, because many addresses are wanted and few connections."""
+    with opened(request.param, request, TRUSTED_PROXIES="127.0.0.0/8") as running:
         yield running
 
 
+def counted(arena: Arena, record_property: Any) -> Iterator[int]:
+    """As many rounds as were asked for. How many there were, and how many calls, stands in the table at the end of `make races`."""
+    before = arena.fire.calls
+    tally = [arena.name, 0, 0]
+    record_property("race", tally)
+    for number in range(RACE_ROUNDS):
+        yield number
+        tally[1:] = number + 1, arena.fire.calls - before
+
+
 @pytest.fixture
-def rounds(arena: Arena, record_property: Any) -> range:
-    """As many as were asked for; they stand in the table at the end of `make races`."""
-    record_property("race", (arena.name, RACE_ROUNDS))
-    return range(RACE_ROUNDS)
+def rounds(arena: Arena, record_property: Any) -> Iterator[int]:
+    """The rounds of one race."""
+    return counted(arena, record_property)
 
 
-def statuses(replies: Sequence[Reply]) -> Counter[int]:
+def statuses(replies: Iterable[Reply]) -> Counter[int]:
     """How many of each."""
     return Counter(reply.status for reply in replies)
 
 
-def with_reset_links(arena: Arena, mails: MailServer, rounds: range) -> Iterator[tuple[Person, dict[str, str]]]:
-    """For each round somebody who is signed in, and their reset link."""
-    for start in range(0, len(rounds), BATCH):
-        people = [signed_in(arena.url) for _ in rounds[start : start + BATCH]]
-        for person in people:
-            assert person.post("/api/auth/requestPasswordReset", {"email": person.email}).status == 200
-        for person in people:
-            yield person, parameters_of(link_in(mails, person.email, RESET))
+def one_of_each(replies: Iterable[Reply]) -> Iterable[str]:
+    """Of each session one of the access tokens that were handed out."""
+    bearers = [reply.json().get("token") for reply in replies if reply.status == 200]
+    return {claims_of(bearer)["sid"]: bearer for bearer in bearers if bearer}.values()
 
 
-def test_rac_02_the_first_of_many_is_the_one_administrator(arena: Arena, rounds: range) -> None:
+def login(email: str, password: str = PASSWORD, address: str = "", **cookies: str) -> bytes:
+    headers = {"cookie": line_of(cookies)} | ({"x_forwarded_for": address} if address else {})
+    return made("POST", "/api/auth/login", {"email": email, "password": password}, **headers)
+
+
+def registration(email: str, password: str = PASSWORD, **more: str) -> bytes:
+    form = {"name": "Test User", "email": email, "password": password, "confirm_password": password}
+    return made("POST", "/api/auth/register", {**form, **more})
+
+
+def refresh(token: str) -> bytes:
+    return made("POST", "/api/auth/refresh", cookie=line_of({"refreshToken": token}))
+
+
+def me(bearer: str) -> bytes:
+    return made("GET", "/api/user", authorization=f"Bearer {bearer}")
+
+
+def reset(guest: Guest, password: str = OTHER_PASSWORD) -> bytes:
+    return made("POST", "/api/auth/resetPassword", {**guest.link, "password": password})
+
+
+def proof(pending: str, **code: str) -> bytes:
+    return made("POST", "/api/auth/2fa/verify-temp", {"tempToken": pending, **code})
+
+
+def deletion(guest: Guest, **code: str) -> bytes:
+    return made("DELETE", "/api/user/delete", code, authorization=f"Bearer {guest.bearer}")
+
+
+def line_of(cookies: Mapping[str, str]) -> str:
+    """The header that brings them back."""
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+
+
+def test_rac_02_the_first_of_many_is_the_one_administrator(arena: Arena, rounds: Iterator[int]) -> None:
     for number in rounds:
         arena.empty()
 
-        replies = race(CALLERS, lambda _: Person(arena.url, somewhere()).register())
+        replies = arena.fire([registration(fresh_email()) for _ in range(CALLERS)])
 
         assert statuses(replies) == {200: CALLERS}
         assert arena.count("SELECT count(*) FROM accounts WHERE role = 'ADMIN'") == 1, number
         assert arena.count("SELECT count(*) FROM accounts") == CALLERS, number
 
 
-def test_rac_03_one_refresh_token_has_one_successor(arena: Arena, rounds: range) -> None:
-    for number in rounds:
-        person = signed_in(arena.url)
-        token = person.refresh_token
-        callers = [Person(arena.url) for _ in range(CALLERS)]
-
-        replies = race(CALLERS, lambda caller, callers=callers, token=token: callers[caller].refresh(token))  # type: ignore[misc]
+def test_rac_03_one_refresh_token_has_one_successor(arena: Arena, rounds: Iterator[int]) -> None:
+    for number, guest in zip(rounds, arena.guests(), strict=False):
+        replies = arena.fire([refresh(guest.refresh_token)] * CALLERS)
 
         assert statuses(replies) == {200: CALLERS}, number
-        assert len({caller.refresh_token for caller in callers}) == 1, number
-        assert callers[0].refresh().status == 200, number
+        (successor,) = {reply.cookies["refreshToken"] for reply in replies}
+        assert successor != guest.refresh_token
+        assert arena.fire.ask(refresh(successor)).status == 200, number
 
 
-def test_rac_05_no_refresh_outlives_a_reset(arena: Arena, mails: MailServer, rounds: range) -> None:
-    for person, link in with_reset_links(arena, mails, rounds):
-        token = person.refresh_token
-        callers = [Person(arena.url) for _ in range(CALLERS)]
+def test_rac_05_no_refresh_outlives_a_reset(arena: Arena, rounds: Iterator[int]) -> None:
+    for number, guest in zip(rounds, arena.guests(resets=True), strict=False):
+        first, second = [refresh(guest.refresh_token)] * (number % (CALLERS + 1)), [refresh(guest.refresh_token)] * CALLERS
 
-        def deed(caller: int) -> Reply:
-            if caller == CALLERS:
-                return Caller(arena.url).post("/api/auth/resetPassword", {**link, "password": OTHER_PASSWORD})  # noqa: B023
-            return callers[caller].refresh(token)  # noqa: B023
+        replies = arena.fire([*first, reset(guest), *second[len(first) :]])
 
-        *refreshed, reset = race(CALLERS + 1, deed)
-
-        assert reset.status == 200
-        assert set(statuses(refreshed)) <= {200, 401, 403}
-        for caller in callers:
-            if caller.bearer:
-                assert caller.me().status == 401
-                assert caller.refresh(caller.refresh_token).status in (401, 403)
+        done = replies.pop(len(first))
+        assert done.status == 200
+        assert set(statuses(replies)) <= {200, 401, 403}, number
+        given = {reply.cookies["refreshToken"] for reply in replies if reply.status == 200} | {guest.refresh_token}
+        assert set(statuses(arena.fire([me(bearer) for bearer in (guest.bearer, *one_of_each(replies))]))) == {401}, number
+        assert set(statuses(arena.fire([refresh(token) for token in given]))) <= {401, 403}, number
 
 
-def test_rac_06_one_backup_code_is_good_once(arena: Arena, rounds: range) -> None:
-    for number in rounds:
-        person = signed_in(arena.url)
-        code = enrolled(person).codes[0]
-        waiting = [owing(person) for _ in range(CALLERS)]
-
-        replies = race(CALLERS, lambda n, waiting=waiting, code=code: waiting[n][0].prove(waiting[n][1], backupCode=code))  # type: ignore[misc]
+def test_rac_06_one_backup_code_is_good_once(arena: Arena, rounds: Iterator[int]) -> None:
+    for number, guest in zip(rounds, arena.guests(waiting=CALLERS), strict=False):
+        replies = arena.fire([proof(pending, backupCode=guest.app.codes[0]) for pending in guest.waiting])
 
         assert statuses(replies) == {200: 1, 401: CALLERS - 1}, number
 
 
-def test_rac_06_one_recovery_code_of_a_key_account_is_good_once(arena: Arena, rounds: range) -> None:
-    for number in rounds:
-        owner = key_owner(arena.url)
-        app = Authenticator("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
-        setup = {"sharedKey": owner.shared_key(), "secret": app.secret, "code": app.code()}
-        recovery = owner.post("/api/user/setup/2fa", setup).json()["recoveryCode"]
-        waiting = [owner.elsewhere() for _ in range(CALLERS)]
-        for someone in waiting:
-            assert someone.login().json()["verified"] is False
+def test_rac_06_one_recovery_code_of_a_key_account_is_good_once(arena: Arena, rounds: Iterator[int]) -> None:
+    for number, owner in zip(rounds, arena.key_owners(CALLERS), strict=False):
+        answers = [{"apiKey": key, "code": owner.app.codes[0]} for key in owner.waiting]
 
-        replies = race(CALLERS, lambda n, waiting=waiting, code=recovery: waiting[n].answer(code))  # type: ignore[misc]
+        replies = arena.fire([made("POST", "/api/auth/oauth?grantType=2fa", answer) for answer in answers])
 
         assert statuses(replies) == {200: 1, 400: CALLERS - 1}, number
 
 
-def test_rac_08_one_code_of_an_authenticator_is_good_once(arena: Arena, rounds: range) -> None:
-    for number in rounds:
-        person = signed_in(arena.url)
-        app = enrolled(person)
-        waiting = [owing(person) for _ in range(CALLERS)]
-        code = app.code(1)
-
-        replies = race(CALLERS, lambda n, waiting=waiting, code=code: waiting[n][0].prove(waiting[n][1], token=code))  # type: ignore[misc]
+def test_rac_08_one_code_of_an_authenticator_is_good_once(arena: Arena, rounds: Iterator[int]) -> None:
+    for number, guest in zip(rounds, arena.guests(waiting=CALLERS), strict=False):
+        replies = arena.fire([proof(pending, token=guest.app.code()) for pending in guest.waiting])
 
         assert statuses(replies) == {200: 1, 401: CALLERS - 1}, number
 
 
-def test_rac_09_one_reset_link_sets_one_password(arena: Arena, mails: MailServer, rounds: range) -> None:
-    passwords = [f"{OTHER_PASSWORD} {caller}" for caller in range(CALLERS)]
-    for person, link in with_reset_links(arena, mails, rounds):
+def test_rac_09_one_reset_link_sets_one_password(arena: Arena, rounds: Iterator[int]) -> None:
+    for number, guest in zip(rounds, arena.guests(resets=True), strict=False):
+        replies = arena.fire([reset(guest, password) for password in PASSWORDS])
 
-        def deed(caller: int) -> Reply:
-            return Caller(arena.url, somewhere()).post("/api/auth/resetPassword", {**link, "password": passwords[caller]})  # noqa: B023
-
-        replies = race(CALLERS, deed)
-
-        assert statuses(replies) == {200: 1, 400: CALLERS - 1}
+        assert statuses(replies) == {200: 1, 400: CALLERS - 1}, number
         winner = next(caller for caller, reply in enumerate(replies) if reply.status == 200)
-        there = [person.elsewhere() for _ in passwords]
-        logins = [someone.login(password).status for someone, password in zip(there, passwords, strict=True)]
-        assert logins == [200 if caller == winner else 404 for caller in range(CALLERS)]
+        tried = (PASSWORDS[winner], PASSWORDS[winner - 1], PASSWORD)
+        assert [arena.fire.ask(login(guest.email, password)).status for password in tried] == [200, 404, 404], number
 
 
-def test_rac_11_one_invitation_makes_one_account(arena: Arena, rounds: range) -> None:
-    emails = [fresh_email("invited") for _ in rounds]
-    tokens = arena.invite(emails)
-    passwords = [f"{OTHER_PASSWORD} {caller}" for caller in range(CALLERS)]
-    for email, token in zip(emails, tokens, strict=True):
-        people = [Person(arena.url, somewhere(), email=email, password=password) for password in passwords]
+def test_rac_11_one_invitation_makes_one_account(arena: Arena, rounds: Iterator[int]) -> None:
+    for number, (email, token) in zip(rounds, arena.invited(), strict=False):
+        replies = arena.fire([registration(email, password, token=token) for password in PASSWORDS])
 
-        replies = race(CALLERS, lambda n, people=people, token=token: people[n].register(token=token))  # type: ignore[misc]
-
-        assert set(statuses(replies)) <= {200, 400, 403}
-        assert arena.count("SELECT count(*) FROM accounts WHERE email = ?", email) == 1
-        assert (
-            arena.count("SELECT count(*) FROM links WHERE email = ? AND purpose = 'invitation' AND used_at IS NOT NULL", email)
-            == 1
-        )
-        assert [person.elsewhere().login().status for person in people].count(200) == 1
+        assert set(statuses(replies)) <= {200, 400, 403}, number
+        stored = "SELECT count(*) FROM accounts JOIN credentials ON account_id = accounts.id WHERE email = :email"
+        assert arena.count(stored, email=email) == 1, number
+        spent = "SELECT count(*) FROM links WHERE email = :email AND purpose = 'invitation' AND used_at IS NOT NULL"
+        assert arena.count(spent, email=email) == 1, number
+        assert any(arena.fire.ask(login(email, password)).status == 200 for password in PASSWORDS), number
 
 
-def test_rac_12_many_callbacks_for_one_new_subject_make_one_account(arena: Arena, rounds: range) -> None:
+def test_rac_12_many_callbacks_for_one_new_subject_make_one_account(arena: Arena, rounds: Iterator[int]) -> None:
     for number in rounds:
         email = fresh_email("elsewhere")
         arena.op.person = {**arena.op.person, "sub": email, "email": email, "preferred_username": email.partition("@")[0]}
-        browsers = [Caller(arena.url) for _ in range(CALLERS)]
-        backs = []
-        for browser in browsers:
-            started = browser.get("/oauth/openid").header("location")
-            assert started is not None
-            backs.append(arena.op.authorize(started).removeprefix(arena.url))
+        started = arena.fire([made("GET", "/oauth/openid")] * CALLERS)
+        backs = [arena.op.authorize(reply.header("location") or "").removeprefix(arena.url) for reply in started]
 
-        replies = race(CALLERS, lambda n, browsers=browsers, backs=backs: browsers[n].get(backs[n]))  # type: ignore[misc]
+        replies = arena.fire(
+            [made("GET", back, cookie=line_of(reply.cookies)) for back, reply in zip(backs, started, strict=True)]
+        )
 
         assert statuses(replies) == {302: CALLERS}, number
-        assert all("refreshToken" in browser.cookies for browser in browsers), [reply.header("location") for reply in replies]
-        assert arena.count("SELECT count(*) FROM accounts WHERE email = ?", email) == 1, number
-        assert (
-            arena.count("SELECT count(*) FROM credentials WHERE kind = 'federated' AND identifier LIKE ?", f"%{email}%") == 1
-        ), number
+        assert all("refreshToken" in reply.cookies for reply in replies), [reply.header("location") for reply in replies]
+        assert arena.count("SELECT count(*) FROM accounts WHERE email = :email", email=email) == 1, number
+        linked = "SELECT count(*) FROM credentials WHERE kind = 'federated' AND identifier LIKE :subject"
+        assert arena.count(linked, subject=f"%{email}%") == 1, number
 
 
-def test_rac_14_whoever_is_deleted_stays_deleted(arena: Arena, mails: MailServer, rounds: range) -> None:
-    for person, link in with_reset_links(arena, mails, rounds):
-        token, bearer = person.refresh_token, person.bearer
-        logins, refreshes = [person.elsewhere() for _ in range(8)], [Person(arena.url) for _ in range(8)]
+def test_rac_14_whoever_is_deleted_stays_deleted(arena: Arena, rounds: Iterator[int]) -> None:
+    for number, guest in zip(rounds, arena.guests(resets=True), strict=False):
+        others = [login(guest.email), refresh(guest.refresh_token), reset(guest)] * 8
+        place = number % (len(others) + 1)
 
-        def deed(caller: int) -> Reply:
-            if caller == 24:
-                return Caller(arena.url, bearer=bearer).ask("DELETE", "/api/user/delete", {})  # noqa: B023
-            if caller < 8:
-                return logins[caller].login()  # noqa: B023
-            if caller < 16:
-                return refreshes[caller - 8].refresh(token)  # noqa: B023
-            return Caller(arena.url, somewhere()).post("/api/auth/resetPassword", {**link, "password": OTHER_PASSWORD})  # noqa: B023
-
-        *others, deleted = race(25, deed)
+        replies = arena.fire([*others[:place], deletion(guest), *others[place:]])
 
         # A reset that came first ends the session that asked for the deletion.
-        assert deleted.status in (200, 401)
-        assert set(statuses(others)) <= {200, 400, 401, 403, 404}
+        deleted = replies.pop(place)
+        assert deleted.status in (200, 401), number
+        assert set(statuses(replies)) <= {200, 400, 401, 403, 404}, number
         if deleted.status == 401:
             continue
-        assert arena.count("SELECT count(*) FROM accounts WHERE email = ?", person.email) == 0
+        assert arena.count("SELECT count(*) FROM accounts WHERE email = :email", email=guest.email) == 0, number
         for table in ("sessions", "challenges", "credentials", "links"):
-            orphans = f"SELECT count(*) FROM {table} WHERE account_id NOT IN (SELECT id FROM accounts)"  # noqa: S608 - our own names
-            assert arena.count(orphans) == 0
-        for someone in (*logins, *refreshes):
-            if someone.bearer:
-                assert someone.me().status == 401
-        assert person.elsewhere().login(OTHER_PASSWORD).status == 404
+            left = f"SELECT count(*) FROM {table} WHERE account_id = :account"  # noqa: S608 - our own names
+            assert arena.count(left, account=guest.id) == 0, number
+        assert set(statuses(arena.fire([me(bearer) for bearer in (guest.bearer, *one_of_each(replies))]))) == {401}, number
+        assert arena.fire.ask(login(guest.email, OTHER_PASSWORD)).status == 404, number
 
 
-def test_rac_14_a_factor_asked_or_answered_beside_a_deletion_is_refused_or_done_and_no_fault(arena: Arena, rounds: range) -> None:
-    for _ in rounds:
-        person = signed_in(arena.url)
-        app = enrolled(person)
-        bearer, waiting = person.bearer, [owing(person) for _ in range(8)]
-        logins = [person.elsewhere() for _ in range(4)]
+def test_rac_14_a_factor_asked_or_answered_beside_a_deletion_is_refused_or_done_and_no_fault(
+    arena: Arena, rounds: Iterator[int]
+) -> None:
+    for number, guest in zip(rounds, arena.guests(waiting=8), strict=False):
+        codes = [code if caller % 2 else "00000000" for caller, code in enumerate(guest.app.codes[:8])]
+        answers = [proof(pending, backupCode=code) for pending, code in zip(guest.waiting, codes, strict=True)]
+        tried = made("POST", "/api/auth/2fa/verify", {"backupCode": guest.app.codes[8]}, authorization=f"Bearer {guest.bearer}")
+        others = [*answers, *[login(guest.email), tried] * 4]
+        place = number % (len(others) + 1)
 
-        def deed(caller: int) -> Reply:
-            if caller == 16:
-                return Caller(arena.url, bearer=bearer).ask("DELETE", "/api/user/delete", {"backupCode": app.codes[9]})  # noqa: B023
-            if caller < 8:
-                someone, pending = waiting[caller]  # noqa: B023
-                return someone.prove(pending, backupCode=app.codes[caller] if caller % 2 else "00000000")  # noqa: B023
-            if caller < 12:
-                return logins[caller - 8].login()  # noqa: B023
-            return Caller(arena.url, bearer=bearer).post("/api/auth/2fa/verify", {"backupCode": app.codes[8]})  # noqa: B023
+        replies = arena.fire([*others[:place], deletion(guest, backupCode=guest.app.codes[9]), *others[place:]])
 
-        *others, deleted = race(17, deed)
-
-        assert deleted.status == 200
-        assert set(statuses(others)) <= {200, 401, 404}
-        assert arena.count("SELECT count(*) FROM accounts WHERE email = ?", person.email) == 0
+        assert replies.pop(place).status == 200, number
+        assert set(statuses(replies)) <= {200, 401, 404}, number
+        assert arena.count("SELECT count(*) FROM accounts WHERE email = :email", email=guest.email) == 0, number
 
 
 def test_rac_15_every_failure_at_once_is_counted(guarded_arena: Arena, record_property: Any) -> None:
-    for number in range(RACE_ROUNDS):
-        person = signed_in(guarded_arena.url)
-        strangers = [Person(guarded_arena.url, somewhere(), email=person.email) for _ in range(AT_ONCE)]
+    arena = guarded_arena
+    for number, guest in zip(counted(arena, record_property), arena.guests(), strict=False):
+        at_home = arena.fire.ask(login(guest.email)).cookies
 
-        replies = race(AT_ONCE, lambda n, strangers=strangers: strangers[n].login(WRONG_PASSWORD))  # type: ignore[misc]
+        replies = arena.fire([login(guest.email, WRONG_PASSWORD, somewhere()) for _ in range(AT_ONCE)])
 
         assert statuses(replies) == {404: LOCKOUT_MAX, 429: AT_ONCE - LOCKOUT_MAX}, number
-        assert person.login().status == 200, number
-    record_property("race", (guarded_arena.name, RACE_ROUNDS))
+        assert arena.fire.ask(login(guest.email, **at_home)).status == 200, number
