@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import hmac
-import tempfile
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, cast
 
 from ostiary.cli.from_librechat import read as read_export
@@ -29,6 +26,7 @@ from ostiary.identity.refusals import FederationRefused, Refusal
 from ostiary.identity.throttle import folded, network
 from ostiary.settings import Settings
 from ostiary.settings.reading import arithmetic
+from tests.fuzz.outside import OUTSIDE, awaited, folder
 
 Parser = Callable[[bytes], object]
 SECRET = b"a secret that only the fuzzer knows"
@@ -131,7 +129,7 @@ def id_token(data: bytes) -> None:
     keys = KeySet(no_keys, lambda: TIME, 600)
     for token in (data.decode("latin-1"), ".".join(base64.urlsafe_b64encode(part).decode() for part in data.split(b"\n", 2))):
         with contextlib.suppress(FederationRefused):
-            asyncio.run(verified_claims(token, keys, ("RS256", "EdDSA")))
+            awaited(verified_claims(token, keys, ("RS256", "EdDSA")))
 
 
 def code(data: bytes) -> None:
@@ -179,7 +177,7 @@ def duration(data: bytes) -> None:
 
 def export(data: bytes) -> None:
     """A file of LibreChat's accounts."""
-    file = _folder() / "users.json"
+    file = folder() / "users.json"
     file.write_bytes(data)
 
     async def every() -> None:
@@ -187,15 +185,13 @@ def export(data: bytes) -> None:
             pass
 
     with contextlib.suppress(TroubleError):
-        asyncio.run(every())
-
-
-@lru_cache
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="ostiary-fuzz-"))
+        awaited(every())
 
 
 PARSERS: dict[str, Parser] = {
     parser.__name__: parser
-    for parser in (body, head, address, email, access_token, id_token, code, key, stored_hash, saml, directory, duration, export)
+    for parser in (
+        *(body, head, address, email, access_token, id_token, code, key, stored_hash, saml, directory, duration, export),
+        *OUTSIDE,
+    )
 }
