@@ -50,11 +50,11 @@ races: ## run every race of the catalogue 1,000 times, 16 to 64 callers, on one 
 
 soak: ## live thousands of lives of accounts against a model, on both wires (LIVES=200)
 	@scripts/setup test
-	OSTIARY_SOAK=$(or $(LIVES),2000) $(BIN)/pytest -n 2 -q tests/attack/test_lives.py $(PYTEST_ARGS)
+	$(IN_MEMORY) OSTIARY_SOAK=$(or $(LIVES),2000) $(BIN)/pytest -n 2 -q tests/attack/test_lives.py $(PYTEST_ARGS)
 
 fuzz: ## send bent requests and bent bytes, and report what came of it (N=1000000 requests, S=600 seconds for each parser)
 	@scripts/setup test
-	$(BIN)/python -m tests.fuzz --requests $(or $(N),20000) --seconds $(or $(S),20) $(FUZZ_ARGS)
+	$(IN_MEMORY) $(BIN)/python -m tests.fuzz --requests $(or $(N),20000) --seconds $(or $(S),20) $(FUZZ_ARGS)
 
 lanes: ## compare the hashing lanes with the bcrypt package 100,000 times, under AddressSanitizer and UBSan (LANES_ARGS="--count 2000")
 	@scripts/setup check

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +49,15 @@ SOAKED = settings(
 )
 
 
+@lru_cache
+def _tables() -> bytes:
+    """A SQLite file with all tables and no rows: to migrate anew would cost more than a life."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "template.db"
+        asyncio.run(migrate(f"sqlite:///{file}"))
+        return file.read_bytes()
+
+
 class InAHouse(RuleBasedStateMachine):
     """A running Ostiary for one life."""
 
@@ -57,6 +67,7 @@ class InAHouse(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = Path(tempfile.mkdtemp())
+        (self.folder / "ostiary.db").write_bytes(_tables())
         self.stack = AsyncExitStack()
         self.house = self.run(self._open())
 
@@ -66,7 +77,6 @@ class InAHouse(RuleBasedStateMachine):
 
     async def _open(self) -> House:
         url = f"sqlite:///{self.folder / 'ostiary.db'}"
-        await migrate(url)
         return await self.stack.enter_async_context(open_house(url, self.folder, self.variables))
 
     def teardown(self) -> None:
@@ -217,6 +227,7 @@ class Lives(InAHouse):
         self.app, code = self.run(client.driver.enroll())
         self.recovery = list(getattr(self.app, "codes", [])) or [code]
         self.spent, self.secrets = [], [*self.secrets, *self.recovery]
+        self._drop("in", "owing", but=client)
 
     @precondition(lambda self: self.app is not None and any(client.state == "in" for client in self.clients))
     @rule(is_right=st.booleans())
@@ -227,7 +238,7 @@ class Lives(InAHouse):
         assert self.run(client.driver.switch_off(code)) is is_right
         if is_right:
             self.app = None
-            self._drop("owing")
+            self._drop("in", "owing", but=client)
 
     @precondition(lambda self: self.exists and not self.is_banned and any(client.state == "in" for client in self.clients))
     @rule()
@@ -246,7 +257,7 @@ class Lives(InAHouse):
         self.passwords.append(password)
         self._drop("in", "owing")
 
-    @precondition(lambda self: self.exists)
+    @precondition(lambda self: self.is_banned or self.clients)
     @rule()
     def ban_or_lift(self) -> None:
         self.run(self._ban_or_lift())
@@ -285,9 +296,9 @@ class Lives(InAHouse):
             if client.state == "in" and self.wire == "librepass":
                 client.since = self.seconds
 
-    def _drop(self, *states: str) -> None:
+    def _drop(self, *states: str, but: Client | None = None) -> None:
         for client in self.clients:
-            if client.state in states:
+            if client.state in states and client is not but:
                 client.state = "out"
 
     @invariant()
