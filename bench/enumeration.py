@@ -117,6 +117,11 @@ def questions(server: OstiaryServer, variables: dict[str, str], count: int) -> l
     ]
 
 
+def chosen(asked: list[Question], only: str) -> list[Question]:
+    """Those whose name begins so."""
+    return [question for question in asked if question.name.startswith(only)]
+
+
 def lock(port: int, asks: list[bytes]) -> None:
     """Fail so often that the door is closed to this address."""
     with Connection(port) as connection:
@@ -159,6 +164,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.enumeration", description="Whether answer times tell who has an account.")
     parser.add_argument("--count", type=int, default=300, help="requests of each arm (%(default)s)")
     parser.add_argument("--cost", type=int, default=10, help="of bcrypt (%(default)s)")
+    parser.add_argument(
+        "--only", default="", metavar="ORACLE", help="answers whose name begins so: `login`, `key login: key locked`"
+    )
     options = parser.parse_args()
     chance = by_chance(options.count)
     print(f"{options.count} known and {options.count} unknown addresses in random turns, bcrypt cost {options.cost}, one client")
@@ -168,7 +176,10 @@ def main() -> None:
     environment = {"BCRYPT_COST": str(options.cost), "EMAIL_VERIFICATION_REQUIRED": "true"}
     with OstiaryServer(environment) as server, Connection(server.port) as connection:
         print("bench: making accounts", file=sys.stderr)
-        for question in questions(server, {**SETTINGS, **environment}, options.count):
+        asked = questions(server, {**SETTINGS, **environment}, options.count)
+        if not chosen(asked, options.only):
+            parser.error(f"no answer's name begins with {options.only!r}: {', '.join(question.name for question in asked)}")
+        for question in chosen(asked, options.only):
             print(row(question.name, measure(connection, question, options.count, server.settle)), flush=True)
 
 

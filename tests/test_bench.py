@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bench import documents, goals, peers, plot
-from bench.enumeration import auc
+from bench.enumeration import Question, auc, chosen
 from bench.findings import Report
 from bench.wire import parsed
 
@@ -81,6 +81,13 @@ def test_known_and_unknown_addresses_get_the_same_status_for_every_question() ->
     for question in QUESTIONS:
         assert re.search(rf"^{question} +\d", table, re.MULTILINE), question
     assert "STATUS DIFFERS" not in table
+
+
+def test_one_question_can_be_asked_alone() -> None:
+    asked = [Question(name, iter(()), iter(())) for name in ("login: verified", "hint: key", "key login: key")]
+
+    assert [question.name for question in chosen(asked, "login")] == ["login: verified"]
+    assert chosen(asked, "") == asked
 
 
 @pytest.mark.parametrize(

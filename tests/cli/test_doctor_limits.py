@@ -36,6 +36,7 @@ def test_every_limit_is_named_with_its_numbers_and_what_it_is_counted_by(operato
     assert found["limit login.address"] == ("ok", "9 in 5 minute(s), by address (of IPv6 a /64).")
     assert found["limit login.network"] == ("ok", "100 in 15 minute(s), by network (IPv4 /24, IPv6 /48).")
     assert found["limit login.server"] == ("ok", "300 in 15 minute(s), for the whole server.")
+    assert found["limit login.device"] == ("ok", "8 in 5 minute(s), by known device.")
     assert found["limit lockout.device"] == ("ok", "10 in 15 minute(s), by known device or place.")
     assert found["limit spray.server"] == ("ok", "suspected at 77 names in 15 minute(s), for the whole server.")
     assert found["limit standard"] == ("ok", "20 in 2 minute(s), by address, e-mail, account or key.")

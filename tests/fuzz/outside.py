@@ -192,9 +192,8 @@ def profile(data: bytes) -> None:
         said = object_of(_json(data))
     except FederationRefused:
         return
-    entries = (
-        [entry for entry in said.get("emails", []) if isinstance(entry, dict)] if isinstance(said.get("emails"), list) else []
-    )
+    emails = said.get("emails")
+    entries: list[presets.Claims] = [entry for entry in emails if isinstance(entry, dict)] if isinstance(emails, list) else []
     for preset in (presets.GITHUB, presets.DISCORD, presets.FACEBOOK):
         _check(preset.read(said, entries))
     for openid in (presets.GOOGLE, presets.APPLE, presets.openid(_settings().openid, "openid")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from sqlalchemy import bindparam, insert
 
@@ -261,3 +263,27 @@ async def test_the_budget_of_the_server_grows_with_the_accounts_unless_it_is_set
     assert (before, logins.server.capacity, logins.newcomers.capacity) == (300, 360, 90)
     assert fixed.services.rules.logins.server.capacity == 8
     assert 'ostiary_limit_capacity{limit="login.server"} 360.0' in (await grown.client.get("/metrics")).text
+
+
+@pytest.mark.parametrize(("there", "steps"), [(0, [0]), (4, [2, 2, 0]), (5, [2, 2, 1])])
+async def test_accounts_are_counted_a_step_at_a_time_and_others_go_between(
+    house: House, monkeypatch: pytest.MonkeyPatch, there: int, steps: list[int]
+) -> None:
+    """A million counted at once would hold up everybody for as long."""
+    monkeypatch.setattr(accounts, "COUNT_STEP", 2)
+    async with house.begin() as ctx:
+        for number in range(there):
+            await accounts.insert_account(ctx, accounts.fresh(ctx, f"m{number}@example.org", "M"))
+    found, after = [], None
+    async with house.begin() as ctx:
+        while after != "":
+            number, after = await accounts.count(ctx, after or "")
+            found.append(number)
+
+    counting, others = asyncio.ensure_future(house.jobs.fit_limits()), 0
+    while not counting.done():
+        others += 1
+        await asyncio.sleep(0)
+
+    assert found == steps
+    assert others > len(steps)

@@ -21,7 +21,8 @@ _COUNTED_BY = {
     "server": "for the whole server",
     "newcomers": "for networks with no part in spending the server's",
     "account": "by account",
-    "device": "by known device or place",
+    "device": "by known device",
+    "lockout.device": "by known device or place",
     "recipient": "by recipient",
     "challenge": "by pending sign-in",
 }
@@ -51,7 +52,7 @@ def spraying(found: Sequence[AuditEvent]) -> str:
 
 
 def _text(rule: Rule, refused: Refused | None) -> str:
-    kind = _COUNTED_BY.get(rule.name.rpartition(".")[2], _OTHERWISE)
+    kind = _COUNTED_BY.get(rule.name) or _COUNTED_BY.get(rule.name.rpartition(".")[2], _OTHERWISE)
     minutes = rule.period / (MINUTE * MICROSECONDS)
     times, last_at, allowed = (refused or {}).get(rule.name, (0, None, None))
     capacity = allowed or rule.capacity

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     Select,
     Table,
     Text,
@@ -30,6 +31,7 @@ from ostiary.storage.tables import accounts, bans, credentials, factors, markers
 USER = "USER"
 ADMIN = "ADMIN"
 FIRST_ADMIN = "first_admin"
+COUNT_STEP = 5000
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -155,7 +157,15 @@ _page = Query(
     Account,
     select(*COLUMNS).where(accounts.c.email > bindparam("after")).order_by(accounts.c.email).limit(bindparam("most")),
 )
-_how_many = Query(int, select(func.count()).select_from(accounts))
+_next_to_count = Query(
+    str,
+    select(accounts.c.id)
+    .where(accounts.c.id > bindparam("after"))
+    .order_by(accounts.c.id)
+    .offset(bindparam("between", type_=Integer))
+    .limit(1),
+)
+_rest = Query(int, select(func.count()).select_from(accounts).where(accounts.c.id > bindparam("after")))
 _admin = Query(str, select(accounts.c.id).where(accounts.c.role == ADMIN).limit(1))
 _insert = Statement(
     lambda insert_or: (
@@ -280,9 +290,13 @@ async def page(ctx: Context, after: str = "", most: int = 1000) -> list[Account]
     return await ctx.db.all(_page, after=after, most=most)
 
 
-async def how_many(ctx: Context) -> int:
-    """How many there are."""
-    return await ctx.db.one(_how_many) or 0
+async def count(ctx: Context, after: str) -> tuple[int, str]:
+    """How many of the next COUNT_STEP accounts behind this id there are, and the last of them; "" when there are no more.
+
+    To count a million at once would hold up everybody for as long: rows of SQLite are counted on the event loop.
+    """
+    last = await ctx.db.one(_next_to_count, after=after, between=COUNT_STEP - 1)
+    return (COUNT_STEP, last) if last is not None else (await ctx.db.one(_rest, after=after) or 0, "")
 
 
 async def has_admin(ctx: Context) -> bool:
