@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import requests
-from tests.fuzz.__main__ import CORPUS, SETTINGS
+from tests.fuzz.__main__ import SETTINGS
 from tests.fuzz.parsers import PARSERS
 from tests.served import served
+
+CORPUS = Path(__file__).parent / "corpus"
 
 
 def test_bent_requests_get_an_answer_that_is_no_fault_of_ours(tmp_path: Path) -> None:
