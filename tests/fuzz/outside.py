@@ -82,7 +82,10 @@ class Line(Transport):
         self._answers = answers
 
     async def _ask(self, method: str, url: str, body: object, headers: Mapping[str, str]) -> bytes:
-        return self._answers[url.removeprefix(ISSUER).partition("?")[0].partition("/range/")[0]]
+        path = url.removeprefix(ISSUER).partition("?")[0].partition("/range/")[0]
+        if path not in self._answers:
+            raise FederationRefused("provider_unreachable")
+        return self._answers[path]
 
 
 @lru_cache
@@ -153,7 +156,7 @@ def _provider(answers: Mapping[str, bytes]) -> OpenIDProvider:
 def _check(profile: Profile) -> None:
     assert len(profile.name) <= 80
     assert profile.email is None or (profile.email.count("@") == 1 and profile.email.isprintable())
-    assert profile.avatar is None or profile.avatar.startswith(("https://", "HTTPS://"))
+    assert profile.avatar is None or profile.avatar.lower().startswith("https://")
 
 
 def claims(data: bytes) -> None:

@@ -62,7 +62,8 @@ def picture_of(value: object) -> str | None:
         parts = urlsplit(value)
     except ValueError:
         return None
-    return value if parts.scheme == "https" and parts.hostname else None
+    # As written: where the address is split, a blank before it is passed over.
+    return value if value[:8].lower() == "https://" and parts.hostname else None
 
 
 def flag_of(value: object) -> bool:
