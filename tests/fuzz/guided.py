@@ -51,12 +51,19 @@ def _fuzz(name: str, seconds: int, said: Path, found: Path) -> None:
     corpus = found.parent / "corpus"
     corpus.mkdir()
     arguments = [f"-max_total_time={seconds}", f"-artifact_prefix={found}/", f"-max_len={LONGEST}", f"-timeout={PATIENCE}"]
-    parser = PARSERS[name]
-    code: object = 1
+    parser, code = PARSERS[name], object()
+
+    def one(data: bytes) -> None:
+        try:
+            parser(data)
+        except BaseException:
+            (found / "crash-input").write_bytes(data)
+            raise
+
     try:
-        atheris.Setup([name, str(corpus), str(CORPUS / name), *arguments], lambda data: parser(data) and None)
+        atheris.Setup([name, str(corpus), str(CORPUS / name), *arguments], one)
         atheris.Fuzz()
-        code = 0
+        code = None
     except SystemExit as left:
         code = left.code
     finally:

@@ -35,7 +35,7 @@ from ostiary.federation.saml_rules import Expected, check_assertion, check_respo
 from ostiary.federation.saml_xml import SAML, SamlError, read
 from ostiary.federation.transport import Transport
 from ostiary.http.calls import Call, MalformedBodyError
-from ostiary.identity import blocklist, devices
+from ostiary.identity import adviser, blocklist, devices
 from ostiary.identity.context import Client, Context, Services
 from ostiary.identity.refusals import FederationRefused, Refusal
 from ostiary.mail.messages import Message, rendered
@@ -263,7 +263,7 @@ def password(data: bytes) -> None:
     assert isinstance(text in _blocklist(), bool)
     blocklist.is_of_own_words(text, person, _settings())
     if text:
-        blocklist.advice(text)
+        adviser.advice(text)
 
 
 @lru_cache

@@ -153,6 +153,15 @@ def test_people_are_greeted_by_their_names(name: str) -> None:
     assert mail["To"].addresses[0].display_name == name
 
 
+@pytest.mark.parametrize("name", ["=?utf-8?q?=0aBcc:_x?=", "Ada =?utf-8?q?=0d=0aBcc:_x?=", "=?utf-8?b?Cg==?="])
+def test_a_name_that_stands_for_a_line_break_is_left_out_and_the_mail_comes_all_the_same(name: str) -> None:
+    """RFC 2047: else whoever gave an account such a name would keep its warnings from its owner."""
+    mail = written("password_changed", name=name)
+
+    assert [str(address) for address in mail["To"].addresses] == ["ada@example.org"]
+    assert mail["Bcc"] is None
+
+
 def test_an_optional_link_is_left_out_when_there_is_none() -> None:
     mail = rendered(
         Message("new_sign_in", "ada@example.org", "", {"link": "", "address": "203.0.113.7", "user_agent": ""}),

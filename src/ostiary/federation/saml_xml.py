@@ -64,8 +64,12 @@ def read(document: bytes) -> etree._Element:
     root = _parsed(_plain(document))
     if root.tag != RESPONSE:
         raise SamlError("not_a_response")
-    _check_ids(root)
-    _check_places(root)
+    try:
+        _check_ids(root)
+        _check_places(root)
+    except ValueError as error:
+        # The parser lets through a name that is none, and tells only whoever asks for its parts.
+        raise SamlError("malformed") from error
     return root
 
 

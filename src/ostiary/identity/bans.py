@@ -152,7 +152,10 @@ async def violation(ctx: Context, kind: str, score: int, email: str | None = Non
             continue
         count = rule.capacity - taken.remaining
         if (count - score) // interval < count // interval:
-            await add(ctx, ADDRESS, address, kind, ctx.now + micros(ctx.settings.limits.ban_duration), by=LIMITS)
+            until, before = ctx.now + micros(ctx.settings.limits.ban_duration), await of(ctx, ADDRESS, address)
+            # Going on knocking must not shorten what an operator decided.
+            if before is None or (before.expires_at is not None and before.expires_at < until):
+                await add(ctx, ADDRESS, address, kind, until, by=LIMITS)
             return
 
 

@@ -117,7 +117,13 @@ def _mailbox(header: str, name: str, address: str, *, is_ascii: bool) -> str:
     if len(line) <= _MOST_LINE and _PLAIN_ADDRESS.fullmatch(address) and (not name or _PLAIN_NAME.fullmatch(name)):
         return line
     local, _, domain = address.rpartition("@")
-    return _header(header, str(Address(name, local, domain)), is_ascii=is_ascii)
+    try:
+        return _header(header, str(Address(name, local, domain)), is_ascii=is_ascii)
+    except ValueError:
+        if not name:
+            raise
+        # A name that stands for a line break (RFC 2047) must not keep the mail from its owner.
+        return _mailbox(header, "", address, is_ascii=is_ascii)
 
 
 @lru_cache(maxsize=256)

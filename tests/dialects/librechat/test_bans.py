@@ -202,6 +202,16 @@ async def test_a_ban_survives_a_restart_and_the_sweep(make_house: MakeHouse) -> 
     assert await asked(after.client_at(OFFENDER)) == BANNED
 
 
+@pytest.mark.parametrize("hours", [None, 3])
+async def test_whoever_knocks_on_does_not_shorten_an_operators_ban(make_house: MakeHouse, hours: int | None) -> None:
+    house = await make_house(**ON)
+    await ban(house, bans.ADDRESS, OFFENDER, None if hours is None else house.clock.now + hours * HOUR * 1_000_000)
+    await offended(house)
+    house.clock.advance(2 * HOUR + 300)
+
+    assert await asked(house.client_at(OFFENDER)) == BANNED
+
+
 async def test_a_ban_of_an_ipv6_address_is_for_its_network(house: House) -> None:
     async with house.begin() as ctx:
         await bans.add(ctx, *await bans.subject_of(ctx, "2001:db8:1:2::1"), "test", None)
