@@ -115,7 +115,8 @@ def _run(tree: Path, tests: tuple[str, ...]) -> None:
         del sys.modules[name]
     importlib.invalidate_caches()
     quiet = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
-    code = pytest.main(["-x", "-q", *quiet, *WITHOUT, "-k", "not postgresql", *tests])
+    one_engine = () if any("[postgresql" in test for test in tests) else ("-k", "not postgresql")
+    code = pytest.main(["-x", "-q", *quiet, *WITHOUT, *one_engine, *tests])
     if not str(sys.modules["ostiary"].__file__).startswith(str(tree)):
         code = pytest.ExitCode.INTERNAL_ERROR
     sys.stdout.flush()
