@@ -6,6 +6,7 @@ One thread does it: as many threads as callers would stand in one another's way 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Sequence
@@ -33,10 +34,21 @@ class _Line:
     def is_worn(self) -> bool:
         return self.uses >= MOST_USES or time.monotonic() - self.used_at > IDLE_SECONDS
 
-    def answer(self) -> Reply:
+    def send(self, part: bytes) -> None:
+        # Whether the server had ended the connection is seen where its answer is looked for.
+        with contextlib.suppress(ConnectionError):
+            self.socket.sendall(part)
+
+    def answer(self) -> Reply | None:
+        """None when the server had ended the kept connection before it heard the request: it was slow to be asked again."""
         data = b""
         while (found := parsed(data)) is None:
-            more = self.socket.recv(65536)
+            try:
+                more = self.socket.recv(65536)
+            except ConnectionError:
+                more = b""
+            if not more and not data and self.uses:
+                return None
             assert more, f"the server closed the connection after {data!r}"
             data += more
         pairs = (line.partition(":") for line in found.head.decode("latin-1").split("\r\n")[1:] if line)
@@ -60,10 +72,10 @@ class Volley:
         lines = self._ready(len(requests))
         try:
             for line, raw in zip(lines, requests, strict=True):
-                line.socket.sendall(raw[:-1])
+                line.send(raw[:-1])
             for line, raw in zip(lines, requests, strict=True):
-                line.socket.send(raw[-1:])
-            replies = [line.answer() for line in lines]
+                line.send(raw[-1:])
+            replies = [line.answer() or self._again(number, requests[number]) for number, line in enumerate(lines)]
         except BaseException:
             self.close()
             raise
@@ -78,6 +90,14 @@ class Volley:
         """End all connections."""
         while self._lines:
             self._lines.pop().socket.close()
+
+    def _again(self, number: int, request: bytes) -> Reply:
+        self._lines[number].socket.close()
+        line = self._lines[number] = _Line(self._port)
+        line.send(request)
+        reply = line.answer()
+        assert reply is not None
+        return reply
 
     def _ready(self, count: int) -> list[_Line]:
         for number, line in enumerate(self._lines[:count]):
