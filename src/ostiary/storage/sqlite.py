@@ -34,7 +34,7 @@ MOST_UNITS_PER_COMMIT = 128
 def connect(path: str) -> sqlite3.Connection:
     """A connection in autocommit mode with the pragmas that every user of the file needs."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=BUSY_SECONDS)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-4000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-2000"):
         connection.execute(f"PRAGMA {pragma}")
     return connection
 

@@ -135,7 +135,7 @@ def user_json(account: Account, settings: Settings) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def iso(moment: int) -> str:
     """A moment as JavaScript writes it: `2026-01-31T12:00:00.000Z`."""
     return datetime.fromtimestamp(moment / 1_000_000, UTC).isoformat(timespec="milliseconds")[:23] + "Z"

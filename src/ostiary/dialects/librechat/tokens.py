@@ -220,7 +220,7 @@ def _secure(call: Call) -> str:
     return "; Secure" if call.settings.secure_cookies else ""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _http_date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
