@@ -75,6 +75,8 @@ class FrontDesk:
             )
             if host and wire
         }
+        self._owners = self._known_to_one()
+        """Paths that one wire alone has, where both are served under every name."""
         self._origins = {origin.encode("latin-1", "replace") for origin in settings.browser_origins}
         self._guard = Guard(settings)
         self._body_seconds = settings.server.body_time.total_seconds()
@@ -145,7 +147,8 @@ class FrontDesk:
         return await self._hand_over(call, wire)
 
     async def _hand_over(self, call: Call, wire: Wire) -> Response:
-        if self._pages is not None and _wants_page(call) and self._has_pages(call):
+        is_opened = (call.method, call.path) in wire.opened
+        if is_opened and self._pages is not None and _wants_page(call) and self._has_pages(call):
             call.scope[PAGES] = self._pages
         return await wire.answer(call)
 
@@ -175,7 +178,17 @@ class FrontDesk:
 
         return served(self._password_wire), served(self._key_wire)
 
+    def _known_to_one(self) -> Mapping[str, Wire]:
+        wires = [wire for wire in (self._password_wire, self._key_wire) if wire is not None]
+        if self._hosts or len(wires) == 1:
+            return {}
+        paths = {path for wire in wires for path in wire.paths if path not in self._outside}
+        knowing = {path: [wire for wire in wires if wire.knows(path)] for path in paths}
+        return {path: found[0] for path, found in knowing.items() if len(found) == 1}
+
     def _by_path(self, call: Call) -> Wire:
+        if (owner := self._owners.get(call.path)) is not None:
+            return owner
         outside = self._outside.get(call.path)
         if outside is not None and (outside is not self._pages or self._has_pages(call)):
             return outside

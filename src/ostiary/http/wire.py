@@ -7,7 +7,7 @@ OpenAPI document, and is loaded when somebody asks for that (docs/decisions/001-
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from re import Pattern
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ else:
     fastapi = Part("fastapi")
 
 PAGES = "ostiary.pages"
-"""Where a call has the pages, when a browser asks for something to show and the name that it came by has some: a `Wire`."""
+"""Where a call has the pages (a `Wire`), when a browser opens a route for people by a name that has some."""
 Endpoint = Callable[[Call], Awaitable[Response]]
 Schema = Mapping[str, Any]
 _UNDERSCORED = str.maketrans("/", "_", "{}")
@@ -44,7 +44,8 @@ class Wire:
         self.paths: set[str] = set()
         self.harmless: set[tuple[str, str]] = set()
         """GET routes that change nothing, so that HEAD may run them."""
-        self._opened: set[tuple[str, str]] = set()
+        self.opened: set[tuple[str, str]] = set()
+        """Routes that people come to by a link: trouble there may be shown as a page."""
         self._prefixes: tuple[str, ...] = ()
         self._patterns: dict[str, tuple[Pattern[str], dict[str, Endpoint]]] = {}
         self._entries: list[tuple[str, Endpoint, dict[str, Any]]] = []
@@ -68,10 +69,7 @@ class Wire:
         `is_opened` says that people come here, by a link in a mail or on their way back from elsewhere: where there are pages, a
         browser is shown trouble as one of them; every other client reads it in this wire's words.
         """
-
-        async def guarded(call: Call) -> Response:
-            return await self._guarded(call, endpoint)
-
+        guarded = partial(self._guarded, endpoint)
         if "{" not in path:
             self.exact[method, path] = guarded
             self.paths.add(path)
@@ -81,7 +79,7 @@ class Wire:
         if method == "GET" and is_harmless:
             self.harmless.add((method, path))
         if is_opened:
-            self._opened.add((method, path))
+            self.opened.add((method, path))
         parameters = [
             {"name": name, "in": "query", "required": False, "schema": dict(schema)} for name, schema in (query or {}).items()
         ] + [
@@ -158,8 +156,8 @@ class Wire:
         """The wire's words for a request that goes no further than its head; the connection ends with it."""
         raise NotImplementedError
 
-    async def _guarded(self, call: Call, endpoint: Endpoint) -> Response:
-        face: Wire = call.scope.get(PAGES, self) if (call.method, call.path) in self._opened else self
+    async def _guarded(self, endpoint: Endpoint, call: Call) -> Response:
+        face: Wire = call.scope.get(PAGES, self)
         try:
             return await endpoint(call)
         except Refusal as refusal:

@@ -42,10 +42,14 @@ class MemoryLimits:
     async def take_each(self, wanted: Wanted, now: int) -> list[Taken]:
         found = [self._find(rule, key, now) for rule, key in wanted]
         taken = [judged(each.rule, each.used + 1, now - each.since, now) for each in found]
-        if all(each.is_allowed for each in taken):
-            # New rows last: they move others.
-            for each in sorted(found, key=lambda each: each.slot, reverse=True):
-                self._keep(each, 1)
+        for each in taken:
+            if not each.is_allowed:
+                return taken
+        # New rows last: they move others.
+        for is_new in (False, True):
+            for one in found:
+                if (one.slot < 0) is is_new:
+                    self._keep(one, 1)
         return taken
 
     async def give_back(self, rule: Rule, key: str, now: int) -> None:

@@ -147,7 +147,7 @@ class Settings:
                 raise SettingsError(f"{name} is not read by Ostiary. Set {ours} to {form}, or remove {name}")
         return settings
 
-    @property
+    @cached_property
     def reuses_tokens(self) -> bool:
         """Whether any provider's tokens serve as ours (OPENID_REUSE_TOKENS)."""
         return any(provider.reuse_tokens for provider in (self.openid, *self.openid_others.values()))
