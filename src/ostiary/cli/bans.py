@@ -62,7 +62,7 @@ async def lift(desk: Desk, target: str) -> Answer:
 async def _described(ctx: Context, made: Ban) -> dict[str, Any]:
     account = await accounts.by_id(ctx, made.subject) if made.kind == bans.ACCOUNT else None
     return {
-        "kind": made.kind,
+        "kind": bans.shown(made.kind),
         "subject": made.subject,
         "target": account.email if account else made.subject,
         "reason": made.reason,

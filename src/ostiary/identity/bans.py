@@ -8,7 +8,7 @@ import ipaddress
 import msgspec
 from sqlalchemy import and_, bindparam, delete, literal_column, or_, select, true
 
-from ostiary.identity import accounts, audit, sessions
+from ostiary.identity import accounts, audit, devices, sessions
 from ostiary.identity.accounts import Arrival, Candidate
 from ostiary.identity.context import Context, micros, new_id
 from ostiary.identity.refusals import Banned
@@ -19,6 +19,8 @@ from ostiary.storage.tables import bans
 
 ACCOUNT = "account"
 ADDRESS = "address"
+EARNED = "earned"
+"""Of an address as well, by the violations of whoever is behind it."""
 OPERATOR, LIMITS = "operator", "limits"
 DECAY = 24 * 3600 * 1_000_000
 """Violations older than this are forgotten."""
@@ -59,8 +61,13 @@ _put = Statement(
 )
 _in_force = or_(bans.c.expires_at.is_(None), bans.c.expires_at > bindparam("now"))
 _find = Query(Ban, select(bans).where(bans.c.kind == bindparam("kind"), bans.c.subject == bindparam("subject"), _in_force))
+_of_address = or_(bans.c.kind == ADDRESS, bans.c.kind == EARNED)
+# In the order of their kinds: what an operator decided comes first.
+_find_address = Query(
+    Ban, select(bans).where(_of_address, bans.c.subject == bindparam("network"), _in_force).order_by(bans.c.kind).limit(1)
+)
 _candidate = accounts.CANDIDATE.subquery()
-_shut_out = and_(bans.c.kind == ADDRESS, bans.c.subject == bindparam("network"), _in_force)
+_shut_out = and_(_of_address, bans.c.subject == bindparam("network"), _in_force)
 _arriving = Query(
     _arriving_of,
     select(bans.c.id.label("shut_out"), bans.c.expires_at.label("until"), *_candidate.c).select_from(
@@ -72,13 +79,22 @@ _lift = Statement(delete(bans).where(bans.c.kind == bindparam("b_kind"), bans.c.
 _sweep = Statement(delete(bans).where(bans.c.expires_at < bindparam("before")))
 
 
-async def check_address(ctx: Context) -> None:
-    """Raises Banned when the client's address is shut out."""
-    ban = await of(ctx, ADDRESS, network(ctx.client.address))
-    if ban is not None:
+async def check_address(ctx: Context, account_id: str | None = None) -> None:
+    """Raises Banned when the client's address is shut out.
+
+    What strangers earned for an address that many share does not shut out a device that this account knows: it may go on to prove
+    that it is the owner's, within a budget of its own. An operator's ban is for everybody.
+    """
+    ban = await ctx.db.one(_find_address, network=network(ctx.client.address), now=ctx.now)
+    if ban is not None and not (ban.kind == EARNED and account_id is not None and await _is_let_past(ctx, account_id)):
         seldom = audit.Seldom(ban.id, period=DECAY)
         await audit.tell(ctx, audit.Event.BAN_MET, seldom, None, ban.reason, kind=ADDRESS, subject=ban.subject)
         raise Banned("address", ban.expires_at)
+
+
+async def _is_let_past(ctx: Context, account_id: str) -> bool:
+    device = devices.known(ctx, account_id)
+    return device is not None and (await ctx.services.limits.take(ctx.services.rules.ban_device, device, ctx.now)).is_allowed
 
 
 async def check_arrival(ctx: Context, email: object, kind: str) -> Arrival:
@@ -86,12 +102,12 @@ async def check_arrival(ctx: Context, email: object, kind: str) -> Arrival:
     # What no address can be is looked for as the empty one: the statement is the same, whoever asks.
     address = accounts.canonical(email) if isinstance(email, str) and email.isprintable() else ""
     found = await ctx.db.one(_arriving, email=address, kind=kind, network=network(ctx.client.address), now=ctx.now)
-    if found is not None and found.is_shut_out:
-        await check_address(ctx)
-        raise Banned("address", found.until)
     candidate = found.candidate if found is not None else None
     # As in `accounts.candidate`: for an address that nobody has, another's row was read.
-    return Arrival(address, kind, candidate if candidate is not None and candidate.account.email == address else None)
+    whom = candidate if candidate is not None and candidate.account.email == address else None
+    if found is not None and found.is_shut_out:
+        await check_address(ctx, whom.account.id if whom is not None else None)
+    return Arrival(address, kind, whom)
 
 
 async def add(ctx: Context, kind: str, subject: str, reason: str, expires_at: int | None, *, by: str = OPERATOR) -> Ban:
@@ -103,16 +119,17 @@ async def add(ctx: Context, kind: str, subject: str, reason: str, expires_at: in
     # Whoever goes on knocking is banned anew without end; the audit has been told.
     if by == OPERATOR or before is None:
         whom = subject if kind == ACCOUNT else None
-        await audit.record(ctx, audit.Event.BANNED, whom, reason, kind=kind, subject=subject, by=by, until=expires_at or 0)
+        await audit.record(ctx, audit.Event.BANNED, whom, reason, kind=shown(kind), subject=subject, by=by, until=expires_at or 0)
     return ban
 
 
 async def lift(ctx: Context, kind: str, subject: str) -> bool:
     """Let in again; False when there was no ban."""
-    lifted = await ctx.db.run(_lift, b_kind=kind, b_subject=subject) == 1
+    kinds = (ADDRESS, EARNED) if kind == ADDRESS else (kind,)
+    lifted = sum([await ctx.db.run(_lift, b_kind=each, b_subject=subject) for each in kinds])
     if lifted:
         await audit.record(ctx, audit.Event.BAN_LIFTED, subject if kind == ACCOUNT else None, kind=kind, subject=subject)
-    return lifted
+    return lifted > 0
 
 
 async def of(ctx: Context, kind: str, subject: str) -> Ban | None:
@@ -123,6 +140,11 @@ async def of(ctx: Context, kind: str, subject: str) -> Ban | None:
 async def in_force(ctx: Context) -> list[Ban]:
     """All bans, the oldest first."""
     return await ctx.db.all(_list, now=ctx.now)
+
+
+def shown(kind: str) -> str:
+    """The kind for people: of an account, or of an address."""
+    return ADDRESS if kind == EARNED else kind
 
 
 async def sweep(ctx: Context, before: int) -> int:
@@ -152,10 +174,8 @@ async def violation(ctx: Context, kind: str, score: int, email: str | None = Non
             continue
         count = rule.capacity - taken.remaining
         if (count - score) // interval < count // interval:
-            until, before = ctx.now + micros(ctx.settings.limits.ban_duration), await of(ctx, ADDRESS, address)
-            # Going on knocking must not shorten what an operator decided.
-            if before is None or (before.expires_at is not None and before.expires_at < until):
-                await add(ctx, ADDRESS, address, kind, until, by=LIMITS)
+            # A row of its own: going on knocking must not shorten what an operator decided.
+            await add(ctx, EARNED, address, kind, ctx.now + micros(ctx.settings.limits.ban_duration), by=LIMITS)
             return
 
 

@@ -54,6 +54,7 @@ class Rules:
     factor_address: Rule
     factor_device: Rule
     factor_challenge: Rule
+    ban_device: Rule
     factor_account: Rule
     refresh: Rule
     mail_recipient: Rule
@@ -149,5 +150,6 @@ def _of_librechat(limits: Limits) -> dict[str, Rule]:
         ),
         "factor_address": window("factor.address", factor_max, factor_window),
         "factor_device": window("factor.device", own(factor_max), factor_window),
+        "ban_device": window("ban.device", own(limits.login_max), limits.login_window),
         "factor_challenge": window("factor.challenge", factor_max, factor_window),
     }

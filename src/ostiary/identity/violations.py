@@ -38,10 +38,19 @@ async def take_answer(ctx: Context, challenge_hash: TokenHash | None) -> Taken |
     """The same for an answer to a challenge: the device is one that the challenge's account knows. Raises Throttled."""
 
     async def whose() -> str | None:
-        challenge = await challenges.pending(ctx, challenge_hash) if challenge_hash is not None else None
-        return challenge.account_id if challenge is not None else None
+        return await _challenged(ctx, challenge_hash)
 
     return await _take_proof(ctx, ctx.services.rules.factor_address, ctx.services.rules.factor_device, whose)
+
+
+async def check_answer(ctx: Context, challenge_hash: TokenHash | None) -> None:
+    """As `bans.check_address`, for an answer to a challenge. Raises Banned."""
+    await bans.check_address(ctx, await _challenged(ctx, challenge_hash) if devices.presented(ctx) else None)
+
+
+async def _challenged(ctx: Context, challenge_hash: TokenHash | None) -> str | None:
+    challenge = await challenges.pending(ctx, challenge_hash) if challenge_hash is not None else None
+    return challenge.account_id if challenge is not None else None
 
 
 async def _take_proof(

@@ -232,7 +232,7 @@ bans = Table(
     "bans",
     metadata,
     _id(),
-    # `account` or `address`.
+    # `account`, `address`, or `earned` (an address, by violations).
     _text("kind"),
     _text("subject"),
     _text("reason"),

@@ -119,7 +119,7 @@ async def submit(call: Call) -> Response:
     try:
         async with call.begin() as ctx:
             call.show_limit(await violations.take_sign_in(ctx, email))
-            await bans.check_address(ctx)
+            await bans.check_arrival(ctx, email, credentials.PUBLIC_KEY)
             outcome = await sign_in.sign_in(ctx, SharedKey(email, shared_key), visit.ticket(call))
             await visitors.leave(call, ctx)
     except AddressUnverified:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ostiary.federation import vouched
 from ostiary.http import cookies
 from ostiary.http.calls import Call, Header, redirect
-from ostiary.identity import audit, bans, challenges, directory, provider_sessions, sessions, sign_in, violations
+from ostiary.identity import audit, bans, challenges, credentials, directory, provider_sessions, sessions, sign_in, violations
 from ostiary.identity.context import Context
 from ostiary.identity.factors import AnyCode
 from ostiary.identity.passwords import Password
@@ -80,7 +80,7 @@ async def submit(call: Call) -> Response:
     try:
         async with call.begin() as ctx:
             call.show_limit(await violations.take_sign_in(ctx, email))
-            await bans.check_address(ctx)
+            await bans.check_arrival(ctx, email, credentials.PASSWORD)
             outcome = await _first_proof(ctx, call, email, password, visit)
             await visitors.leave(call, ctx)
     except AddressUnverified:
@@ -130,7 +130,7 @@ async def factor_submit(call: Call) -> Response:
     try:
         async with call.begin() as ctx:
             call.show_limit(await violations.take_answer(ctx, waiting))
-            await bans.check_address(ctx)
+            await violations.check_answer(ctx, waiting)
             # By digest: the store of counters, which others may read, must not hold what a challenge is answered with.
             call.show_limit(await violations.take(ctx, ctx.services.rules.factor_challenge, "logins", key=waiting.hex()))
             stored = sessions.page_hash(call.services, visit.token)

@@ -202,6 +202,48 @@ async def test_a_ban_survives_a_restart_and_the_sweep(make_house: MakeHouse) -> 
     assert await asked(after.client_at(OFFENDER)) == BANNED
 
 
+async def test_what_strangers_earn_for_an_address_does_not_shut_out_the_devices_of_owners_behind_it(
+    make_house: MakeHouse,
+) -> None:
+    house = await make_house(**ON | {"LOGIN_MAX": "4", "BAN_INTERVAL": "1"})
+    someone = browser(house, OFFENDER)
+    await someone.register()
+    await someone.login()
+    app = await enrolled(house, someone)
+    house.clock.advance(300)
+    await offended(house, 4)
+    house.clock.advance(300)
+
+    elsewhere = [await asked(house.client_at(OFFENDER), email=EMAIL, password=PASSWORD) for _ in range(2)]
+    others = await asked(someone.client, email="other@example.org", password=PASSWORD)
+    pending = (await someone.login()).json()["tempToken"]
+    stolen = await browser(house, OFFENDER).prove(pending, token=app.code())
+    back = await someone.prove(pending, token=app.code())
+    house.clock.advance(300)
+    found = [(await someone.login(EMAIL, "wrong password")).status_code for _ in range(4)]
+
+    assert elsewhere == [BANNED] * 2
+    assert others == BANNED
+    assert stolen.status_code == 403
+    assert back.status_code == 200
+    assert found == [404, 404, 404, 403]
+
+
+async def test_an_operators_ban_is_for_known_devices_too(make_house: MakeHouse) -> None:
+    house = await make_house(**ON | {"LOGIN_MAX": "4", "BAN_INTERVAL": "1"})
+    someone = await signed_in(house, address=OFFENDER)
+    await ban(house, bans.ADDRESS, OFFENDER)
+    await offended(house, 4)
+    house.clock.advance(300)
+
+    refused = await asked(someone.client, email=EMAIL, password=PASSWORD)
+    async with house.begin() as ctx:
+        assert await bans.lift(ctx, bans.ADDRESS, OFFENDER)
+
+    assert refused == BANNED
+    assert (await asked(house.client_at(OFFENDER), email=EMAIL, password=PASSWORD))[0] == 200
+
+
 @pytest.mark.parametrize("hours", [None, 3])
 async def test_whoever_knocks_on_does_not_shorten_an_operators_ban(make_house: MakeHouse, hours: int | None) -> None:
     house = await make_house(**ON)

@@ -18,7 +18,7 @@ from ostiary.federation import renewal, vouched
 from ostiary.federation.oidc import OpenIDProvider
 from ostiary.federation.transport import GRANT_DEAD
 from ostiary.http.calls import Call, MalformedBodyError, json_response, redirect
-from ostiary.identity import accounts, bans, links, provider_sessions, sessions, sign_in, throttle, violations
+from ostiary.identity import accounts, bans, credentials, links, provider_sessions, sessions, sign_in, throttle, violations
 from ostiary.identity.context import Context
 from ostiary.identity.links import LinkStyle
 from ostiary.identity.passwords import Password
@@ -54,7 +54,7 @@ async def login(call: Call) -> Response:
     secret = random_hex()
     async with call.begin() as ctx:
         call.show_limit(await violations.take_sign_in(ctx, body.get("email")))
-        await bans.check_address(ctx)
+        await bans.check_arrival(ctx, body.get("email"), credentials.PASSWORD)
         email, password = schemas.login_fields(body, ctx.settings)
         outcome = await sign_in.sign_in(ctx, Password(email, password), ticket(call, secret))
         if outcome.account.role != accounts.ADMIN:

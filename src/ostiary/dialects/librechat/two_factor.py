@@ -14,7 +14,7 @@ from ostiary.dialects.librechat.auth import signed_in
 from ostiary.dialects.librechat.config import title
 from ostiary.dialects.librechat.errors import TokenMissing
 from ostiary.http.calls import Call, json_response, raw_response
-from ostiary.identity import backup_codes, bans, challenges, provider_sessions, sign_in, step_up, totp, violations
+from ostiary.identity import backup_codes, challenges, provider_sessions, sign_in, step_up, totp, violations
 from ostiary.identity.factors import BackupCode, TOTPCode
 from ostiary.identity.refusals import ChallengeGone, CodeRefused, FactorAbsent
 
@@ -101,7 +101,7 @@ async def verify_temp(call: Call) -> Response:
         secret = tokens.read_temporary(call.services, token, ctx.now) if isinstance(token, str) else None
         challenge_hash = challenges.browser_hash(call.services, call.client, secret) if secret is not None else None
         call.show_limit(await violations.take_answer(ctx, challenge_hash))
-        await bans.check_address(ctx)
+        await violations.check_answer(ctx, challenge_hash)
         if not token:
             raise TokenMissing
         if secret is None or challenge_hash is None:
