@@ -263,7 +263,8 @@ class OpenIDProvider:
             raise FederationRefused("discovery_malformed") from error
         # A document that names another issuer is another provider's (Discovery section 4.3); only a last slash may differ.
         same = metadata.issuer.rstrip("/") == configured.rstrip("/")
-        tenants = "{tenantid}" in metadata.issuer and urlsplit(metadata.issuer).netloc == urlsplit(configured).netloc
+        tenants = "{tenantid}" in metadata.issuer and is_safe_url(metadata.issuer, allow_http=self.settings.allow_http)
+        tenants = tenants and urlsplit(metadata.issuer).netloc == urlsplit(configured).netloc
         if not (same or tenants):
             raise FederationRefused("discovery_issuer")
         endpoints = (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri)

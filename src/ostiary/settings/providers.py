@@ -249,7 +249,11 @@ class OpenID(Group):
 
 def is_safe_url(url: str, *, allow_http: bool = False) -> bool:
     """Whether tokens may travel there: https, or this machine, or an explicit decision."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Such as `https://[`.
+        return False
     if parts.scheme == "https":
         return bool(parts.hostname)
     return parts.scheme == "http" and bool(parts.hostname) and (allow_http or parts.hostname in LOOPBACK_HOSTS)
