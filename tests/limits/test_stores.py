@@ -77,6 +77,18 @@ async def test_what_is_given_back_can_be_taken_again(store: LimitStore) -> None:
     assert not (await store.take(WINDOW, "a", NOW)).is_allowed
 
 
+@pytest.mark.parametrize("rule", [WINDOW, BUCKET], ids=["window", "bucket"])
+async def test_a_window_does_not_remember_what_was_given_back(store: LimitStore, rule: Rule) -> None:
+    """Else a stranger, locked out, hears by his waiting time that the owner signed in a while before."""
+    await store.take(rule, "an owner's", NOW)
+    await store.give_back(rule, "an owner's", NOW)
+
+    later = NOW + 30 * SECOND
+    answers = [[await store.take(rule, key, later) for _ in range(21)] for key in ("an owner's", "nobody's")]
+
+    assert answers[0] == answers[1]
+
+
 async def test_a_forgotten_key_starts_anew(store: LimitStore) -> None:
     for _ in range(4):
         await store.take(WINDOW, "a", NOW)

@@ -54,8 +54,10 @@ class MemoryLimits:
 
     async def give_back(self, rule: Rule, key: str, now: int) -> None:
         found = self._find(rule, key, now)
-        if found.used >= 1:
+        if found.used > 1:
             self._keep(found, -1)
+        elif found.used == 1:
+            self._table.drop(found.tag)
 
     async def give_back_each(self, wanted: Wanted, now: int) -> None:
         for rule, key in wanted:

@@ -47,7 +47,9 @@ for i, key in ipairs(KEYS) do
   answers[2 * i - 1], answers[2 * i] = tostring(used), string.format('%d', since)
 end
 for _, each in ipairs(found) do
-  if fits and each[2] >= 0 then
+  if fits and each[2] == 0 then
+    redis.call('DEL', each[1])
+  elseif fits and each[2] > 0 then
     redis.call('HSET', each[1], 'used', tostring(each[2]), 'since', string.format('%d', each[3]))
     redis.call('PEXPIRE', each[1], math.ceil(each[4] / 1000) + 1000)
   end

@@ -64,7 +64,7 @@ class LimitStore(Protocol):
         ...
 
     async def give_back(self, rule: Rule, key: str, now: int) -> None:
-        """Uncount one: the work turned out to be harmless."""
+        """Uncount one: the work turned out to be harmless. Where that was all, nothing is left that could tell of it."""
         ...
 
     async def give_back_each(self, wanted: Wanted, now: int) -> None:
