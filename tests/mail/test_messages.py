@@ -153,6 +153,13 @@ def test_people_are_greeted_by_their_names(name: str) -> None:
     assert mail["To"].addresses[0].display_name == name
 
 
+def test_what_breaks_a_line_or_turns_its_direction_is_a_blank() -> None:
+    mail = written("password_changed", name="Ada\r\nBcc eve\u202eecalevoL")
+
+    assert mail["To"].addresses[0].display_name == "Ada Bcc eve ecalevoL"
+    assert part(mail, "plain").startswith("Hello Ada Bcc eve ecalevoL,\n")
+
+
 @pytest.mark.parametrize("name", ["=?utf-8?q?=0aBcc:_x?=", "Ada =?utf-8?q?=0d=0aBcc:_x?=", "=?utf-8?b?Cg==?="])
 def test_a_name_that_stands_for_a_line_break_is_left_out_and_the_mail_comes_all_the_same(name: str) -> None:
     """RFC 2047: else whoever gave an account such a name would keep its warnings from its owner."""
