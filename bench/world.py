@@ -115,10 +115,12 @@ class World:
     def __init__(self, port: int, clients: int, accounts: int, key_accounts: int) -> None:
         self.port = port
         self.clients = clients
-        emails = sign_up(port, max(accounts, clients))
+        emails = sign_up(port, clients + max(accounts, clients))
+        # Who stays signed in has an account of their own: one account keeps only its newest 100 sessions.
+        stay, others = emails[:clients], emails[clients:]
+        self._browsers = [self._signed_in(email) for email in stay]
         # No two clients share an account: failed and pending proofs are counted by account.
-        self._emails = [emails[start::clients] for start in range(clients)]
-        self._browsers = [self._signed_in(of_client[0]) for of_client in self._emails]
+        self._emails = [others[start::clients] for start in range(clients)]
         self._cookies = [browser.cookie for browser in self._browsers]
         self._holders = sign_up_keys(port, max(key_accounts, clients))
 
