@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Receive, Scope, Send
 
 from ostiary.crypto.handshake import Handshake
+from ostiary.crypto.hashing import fair_threads
 from ostiary.crypto.keys import Keys, load_or_create
 from ostiary.crypto.passwords import PasswordHasher
 from ostiary.crypto.rotating import RotatingSigner
@@ -81,7 +82,7 @@ async def open_services(settings: Settings, clock: Callable[[], int] = now) -> A
     passwords = settings.passwords
     hasher = PasswordHasher(
         passwords.bcrypt_cost,
-        passwords.hashing_threads,
+        passwords.hashing_threads or fair_threads(settings.server.workers),
         passwords.hashing_queue,
         passwords.hashing_wait.total_seconds(),
         passwords.hashing_memory << 20,

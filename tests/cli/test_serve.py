@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ostiary.crypto.hashing import fair_threads
 from tests.cli.conftest import PASSWORD, Operator, settings_variables
 from tests.house import DEFAULTS
 from tests.services.redis import RedisServer
@@ -131,9 +132,11 @@ def test_people_are_told_in_plain_lines(tmp_path: Path) -> None:
 
 
 def test_several_processes_share_one_port(tmp_path: Path) -> None:
-    with RedisServer() as redis, serving(tmp_path, OSTIARY_WORKERS="2", REDIS_URL=redis.url) as (process, said):
+    workers = {"OSTIARY_WORKERS": "2", "OSTIARY_HASHING_THREADS": "0"}
+    with RedisServer() as redis, serving(tmp_path, REDIS_URL=redis.url, **workers) as (process, said):
         with httpx.Client(base_url=said["url"], timeout=120) as client:
             assert client.get("/health").text == "OK"
+            assert f"ostiary_hashing_threads {fair_threads(2)}.0" in client.get("/metrics").text
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_SECONDS) == 0
 

@@ -10,7 +10,7 @@ import pytest
 
 from ostiary.crypto import hashing
 from ostiary.crypto.foreign import ForeignTask, read
-from ostiary.crypto.hashing import NICE, Asker, HashingBusyError, HashingPool
+from ostiary.crypto.hashing import NICE, Asker, HashingBusyError, HashingPool, fair_threads
 from ostiary.crypto.passwords import NOBODY, PasswordHasher
 
 SETTING = b"$2b$04$CCCCCCCCCCCCCCCCCCCCC."
@@ -231,3 +231,9 @@ async def test_hashing_threads_let_others_go_first() -> None:
     assert niceness >= NICE
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < niceness
     pool.close()
+
+
+def test_processes_share_the_cores_out_and_each_can_hash() -> None:
+    cores = len(os.sched_getaffinity(0))
+
+    assert [fair_threads(processes) for processes in (1, cores, 64 * cores)] == [cores, 1, 1]

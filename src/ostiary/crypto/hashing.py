@@ -125,6 +125,14 @@ class Width:
         cls.lanes = _lanes.calibrate()
 
 
+def fair_threads(processes: int) -> int:
+    """How many threads each of so many processes may hash in: as many as there are cores, in all, and each has one.
+
+    More would stay half empty: whoever finds a thread free is hashed alone, and a core does the more the fuller a thread's lanes.
+    """
+    return max(1, len(os.sched_getaffinity(0)) // processes)
+
+
 def hash_together(jobs: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
     """The bcrypt of each (key, setting). Raises ValueError."""
     if HAS_LANES:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import hmac
 import math
-import os
 import secrets
 import unicodedata
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from hashlib import sha256
 import bcrypt
 
 from ostiary.crypto import foreign
-from ostiary.crypto.hashing import MOST_COST, Asker, Bcrypt, HashingBusyError, HashingPool, Task
+from ostiary.crypto.hashing import MOST_COST, Asker, Bcrypt, HashingBusyError, HashingPool, Task, fair_threads
 
 __all__ = ["MOST_COST", "Asker", "HashingBusyError", "PasswordHash", "PasswordHasher", "Verdict", "imported", "is_affordable"]
 
@@ -93,7 +92,7 @@ class PasswordHasher(HashingPool):
     def __init__(
         self, cost: int, threads: int = 0, queue: int = 256, patience: float = math.inf, memory: int = foreign.MOST_MEMORY
     ) -> None:
-        super().__init__(threads or len(os.sched_getaffinity(0)), queue, patience, memory)
+        super().__init__(threads or fair_threads(1), queue, patience, memory)
         self.cost = cost
         self._decoy = PasswordHash(COMPOSED, f"$2b${cost:02d}$" + _random_bcrypt_text(22, "Oeu.") + _random_bcrypt_text(31, ""))
 

@@ -177,7 +177,13 @@ class Passwords(Group):
         "OSTIARY_HIBP_URL",
         about="https://api.pwnedpasswords.com or a mirror: new passwords of known breaches are refused",
     )
-    hashing_threads: Whole = setting(0, "OSTIARY_HASHING_THREADS", about="threads that hash; 0: one per core", ge=0, le=256)
+    hashing_threads: Whole = setting(
+        0,
+        "OSTIARY_HASHING_THREADS",
+        about="threads of a process that hash; 0: the cores shared out among the processes",
+        ge=0,
+        le=256,
+    )
     hashing_queue: Whole = setting(256, "OSTIARY_HASHING_QUEUE", about="hashes that may wait before 503 is answered", ge=1)
     hashing_wait: Seconds = setting(
         timedelta(seconds=10),
