@@ -38,7 +38,7 @@ bench: ## measure; prints a table and writes bench/results/
 
 attack: ## run the catalogue of attacks in long form, against servers that it starts itself
 	@scripts/setup test
-	OSTIARY_ATTACK_ROUNDS=20 $(BIN)/pytest -n 2 -q tests/attack tests/federation $(PYTEST_ARGS)
+	ATTACK_ROUNDS=20 $(BIN)/pytest -n 2 -q tests/attack tests/federation $(PYTEST_ARGS)
 
 attack-mutants: ## switch each guard off in turn, and see that some test notices
 	@scripts/setup test
@@ -46,11 +46,11 @@ attack-mutants: ## switch each guard off in turn, and see that some test notices
 
 races: ## run every race of the catalogue 1,000 times, 16 to 64 callers, on one process and on four (RACES=50)
 	@scripts/setup test
-	OSTIARY_RACE_ROUNDS=$(or $(RACES),1000) $(BIN)/pytest -n 2 --dist loadgroup -q tests/attack/test_rac.py $(PYTEST_ARGS)
+	RACE_ROUNDS=$(or $(RACES),1000) $(BIN)/pytest -n 2 --dist loadgroup -q tests/attack/test_rac.py $(PYTEST_ARGS)
 
 soak: ## live thousands of lives of accounts against a model, on both wires (LIVES=200)
 	@scripts/setup test
-	$(IN_MEMORY) OSTIARY_SOAK=$(or $(LIVES),2000) $(BIN)/pytest -n 2 -q tests/attack/test_lives.py $(PYTEST_ARGS)
+	$(IN_MEMORY) SOAKED_LIVES=$(or $(LIVES),2000) $(BIN)/pytest -n 2 -q tests/attack/test_lives.py $(PYTEST_ARGS)
 
 fuzz: ## send bent requests and bent bytes, and report what came of it (N=1000000 requests, S=600 seconds for each parser)
 	@scripts/setup test
@@ -63,7 +63,7 @@ lanes: ## compare the hashing lanes with the bcrypt package 100,000 times, under
 pictures: ## photograph the pages on the way of the browser journeys, into docs/pictures/
 	@scripts/setup test
 	rm -f docs/pictures/*.png
-	OSTIARY_PICTURES=docs/pictures $(BIN)/pytest -q tests/web/test_journeys.py tests/web/test_key_journeys.py -k "signs_up or phone or owner or life"
+	PICTURES=docs/pictures $(BIN)/pytest -q tests/web/test_journeys.py tests/web/test_key_journeys.py -k "signs_up or phone or owner or life"
 
 lock: ## write the lock files anew, with the newest versions that fit (hashes, no addresses)
 	@scripts/setup check

@@ -106,7 +106,7 @@ def test_the_commands_that_a_page_names_in_passing_exist(page: Path) -> None:
         assert is_known or " ".join(words) in groups, f"ostiary {named}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "Makefile"], ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_variables_that_a_page_names_are_settings(page: Path) -> None:
     known = {name for group in Settings.groups().values() for names in group.variables().values() for name in names}
     known |= {f"{name}_FILE" for name in known} | PLACEHOLDERS

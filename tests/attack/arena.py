@@ -35,7 +35,7 @@ from tests.house import Clock
 from tests.served import DEFAULTS as SERVED
 from tests.served import Served
 
-RACE_ROUNDS = int(os.environ.get("OSTIARY_RACE_ROUNDS", "1"))
+RACE_ROUNDS = int(os.environ.get("RACE_ROUNDS", "1"))
 """How often each race is run: once inside the suite, 1,000 times by `make races`."""
 CALLERS = 16
 BATCH = min(RACE_ROUNDS, 20)

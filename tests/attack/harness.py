@@ -28,7 +28,7 @@ from tests.served import Served
 
 SECONDS = 30
 """For one answer, on a busy machine."""
-ROUNDS = int(os.environ.get("OSTIARY_ATTACK_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("ATTACK_ROUNDS", "1"))
 """How long the long cases are: 1 inside the suite, 20 by `make attack`."""
 JWT_SECRET = "the tests know this one: 5c0e9d1b7a"
 INSIDES = re.compile(rb"Traceback|File \"|sqlalchemy|asyncpg|sqlite3|msgspec|site-packages|ostiary\.", re.IGNORECASE)

@@ -29,7 +29,7 @@ from tests.dialects.drivers import DRIVERS, Answer, Authenticator, LibreChatDriv
 from tests.dialects.librechat import browser as librechat
 from tests.house import ORIGIN, House, open_house, text_of
 
-LIVES = int(os.environ.get("OSTIARY_SOAK", "0"))
+LIVES = int(os.environ.get("SOAKED_LIVES", "0"))
 """How many lives are lived; 0: the few of the suite, the same in every run."""
 STEP = 30
 DAY = 24 * 3600

@@ -1,4 +1,4 @@
-"""A tab of a real Chromium, and what people do in it. `OSTIARY_PICTURES=<folder>` keeps what it shows on the way (`make pictures`).
+"""A tab of a real Chromium, and what people do in it. `PICTURES=<folder>` keeps what it shows on the way (`make pictures`).
 
 Whoever sends a form with `send` has the next page in front of them, with its scripts run: nothing here waits for an address alone.
 """
@@ -25,7 +25,7 @@ from tests.served import Served, free_port, served
 from tests.services.browser import barriers, turned
 from tests.services.smtp import MailServer
 
-PICTURES = os.environ.get("OSTIARY_PICTURES")
+PICTURES = os.environ.get("PICTURES")
 DESK: dict[str, Any] = {"viewport": {"width": 1080, "height": 760}, "locale": "en-GB"}
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 BUTTON = "main form button:not([type=button])"
