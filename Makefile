@@ -38,7 +38,7 @@ bench: ## measure; prints a table and writes bench/results/
 
 attack: ## run the catalogue of attacks in long form, against servers that it starts itself
 	@scripts/setup test
-	ATTACK_ROUNDS=20 $(BIN)/pytest -n 2 -q tests/attack tests/federation $(PYTEST_ARGS)
+	ATTACK_ROUNDS=20 $(BIN)/pytest -n 2 --dist worksteal -q tests/attack tests/federation $(PYTEST_ARGS)
 
 attack-mutants: ## switch each guard off in turn, and see that some test notices
 	@scripts/setup test
