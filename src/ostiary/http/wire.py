@@ -31,6 +31,7 @@ PAGES = "ostiary.pages"
 """Where a call has the pages (a `Wire`), when a browser opens a route for people by a name that has some."""
 Endpoint = Callable[[Call], Awaitable[Response]]
 Schema = Mapping[str, Any]
+Body = Schema | Callable[[], Schema]
 _UNDERSCORED = str.maketrans("/", "_", "{}")
 
 
@@ -48,7 +49,7 @@ class Wire:
         """Routes that people come to by a link: trouble there may be shown as a page."""
         self._prefixes: tuple[str, ...] = ()
         self._patterns: dict[str, tuple[Pattern[str], dict[str, Endpoint]]] = {}
-        self._entries: list[tuple[str, Endpoint, dict[str, Any]]] = []
+        self._entries: list[Callable[[], tuple[str, Endpoint, dict[str, Any]]]] = []
 
     def route(
         self,
@@ -58,13 +59,13 @@ class Wire:
         *,
         summary: str,
         answers: Mapping[int, Schema],
-        body: Schema | None = None,
+        body: Body | None = None,
         query: Mapping[str, Schema] | None = None,
         tag: str = "",
         is_harmless: bool = True,
         is_opened: bool = False,
     ) -> None:
-        """Serve `endpoint`; the rest is its entry in the OpenAPI document.
+        """Serve `endpoint`; the rest is its entry in the OpenAPI document, and looked at when somebody asks for that.
 
         `is_opened` says that people come here, by a link in a mail or on their way back from elsewhere: where there are pages, a
         browser is shown trouble as one of them; every other client reads it in this wire's words.
@@ -80,8 +81,21 @@ class Wire:
             self.harmless.add((method, path))
         if is_opened:
             self.opened.add((method, path))
+        about = {"summary": summary, "tags": [tag or self.name]}
+        self._entries.append(partial(self._entry, method, path, guarded, about, answers, body, query or {}))
+
+    def _entry(
+        self,
+        method: str,
+        path: str,
+        endpoint: Endpoint,
+        about: Mapping[str, Any],
+        answers: Mapping[int, Schema],
+        body: Body | None,
+        query: Mapping[str, Schema],
+    ) -> tuple[str, Endpoint, dict[str, Any]]:
         parameters = [
-            {"name": name, "in": "query", "required": False, "schema": dict(schema)} for name, schema in (query or {}).items()
+            {"name": name, "in": "query", "required": False, "schema": dict(schema)} for name, schema in query.items()
         ] + [
             {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
             for part in path.split("/")
@@ -89,24 +103,24 @@ class Wire:
         ]
         extra: dict[str, Any] = {"parameters": parameters} if parameters else {}
         if body is not None:
-            extra["requestBody"] = {"required": False, "content": {"application/json": {"schema": dict(body)}}}
+            schema = dict(body() if callable(body) else body)
+            extra["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
         entry = {
             "methods": [method],
-            "summary": summary,
-            "tags": [tag or self.name],
+            **about,
             "response_class": Response,
             "status_code": min(answers),
             "responses": {status: dict(schema) for status, schema in answers.items()},
             "openapi_extra": extra,
             "operation_id": f"{self.name}_{method.lower()}_{path.strip('/').translate(_UNDERSCORED)}",
         }
-        self._entries.append((path, guarded, entry))
+        return path, endpoint, entry
 
     @cached_property
     def app(self) -> fastapi.FastAPI:
         """The same routes as FastAPI has them: what the OpenAPI document is written from."""
         app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-        for path, endpoint, entry in self._entries:
+        for path, endpoint, entry in (made() for made in self._entries):
             app.add_api_route(path, _adapted(endpoint), **entry)
         return app
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import string
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from ostiary.dialects.librepass.schemas import is_email
 from ostiary.identity import accounts
 from ostiary.mail import outbox
 from tests.conftest import MakeHouse
@@ -364,6 +366,21 @@ async def test_an_unusual_address_registers_and_signs_in(house: House, email: st
     login = {"email": email, "sharedKey": shared_hex(someone.key, proof.json()["serverPublicKey"])}
     assert (await someone.post("/api/auth/oauth?grantType=login", login)).status_code == 200
     await house.mails()
+
+
+def test_of_ascii_an_address_has_what_the_original_lets_it_have() -> None:
+    """Hibernate's validator: atoms, quoted text, labels; beyond ASCII nothing that can be printed is refused."""
+    usual = set("!#$%&'*+/=?^_`{|}~" + string.ascii_letters + string.digits)
+    quoted = usual | set("-.(),<>[]:; @")
+    characters = [chr(code) for code in range(128)] + ["ż", "字", "\U0001f512"]
+
+    local_part = {each for each in characters if is_email(f"a{each}b@example.org")}
+    between_quotes = {each for each in characters if is_email(f'"{each}"@example.org')}
+    domain = {each for each in characters if is_email(f"a@b{each}c.org")}
+
+    assert local_part == usual | {"-", ".", *characters[128:]}
+    assert between_quotes == quoted | set(characters[128:])
+    assert domain == usual | {"-", ".", *characters[128:]}
 
 
 async def body_of(someone: Owner) -> dict[str, Any]:

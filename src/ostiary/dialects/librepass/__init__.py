@@ -89,13 +89,12 @@ class LibrePass(Wire):
             query=_EMAIL,
             answers=doc.answers({200: doc.PRE_LOGIN}),
         )
-        grants = {"anyOf": [doc.body_of(schemas.Login), doc.body_of(schemas.FactorAnswer)]}
         self.route(
             "POST",
             "/api/auth/oauth",
             auth.oauth,
             summary="Sign in, or answer with a second factor's code",
-            body=grants,
+            body=doc.body_of(schemas.Login, schemas.FactorAnswer),
             query={"grantType": {"enum": ["login", "2fa"]}},
             answers=doc.answers({200: doc.SIGNED_IN}, 401, 403, 404),
         )

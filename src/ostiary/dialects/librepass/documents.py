@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -16,12 +16,15 @@ _SECONDS = {"type": "integer"}
 _FLAG = {"type": "boolean"}
 
 
-@cache
-def body_of(shape: type[msgspec.Struct]) -> dict[str, Any]:
-    """The JSON Schema of a body, whole."""
-    (schema,), parts = msgspec.json.schema_components([shape], ref_template="{name}")
-    inlined: dict[str, Any] = _inlined(schema, parts)
-    return inlined
+def body_of(*shapes: type[msgspec.Struct]) -> Callable[[], dict[str, Any]]:
+    """The JSON Schema of a body, whole, or of either body; made when somebody asks for it."""
+    return partial(_schema_of, shapes)
+
+
+def _schema_of(shapes: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
+    schemas, parts = msgspec.json.schema_components(shapes, ref_template="{name}")
+    inlined: list[dict[str, Any]] = [_inlined(schema, parts) for schema in schemas]
+    return inlined[0] if len(inlined) == 1 else {"anyOf": inlined}
 
 
 def _inlined(schema: Any, parts: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
