@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from ostiary.federation import id_tokens, overage, roles
+from ostiary.federation import overage, roles
 from ostiary.federation.flows import Flow
-from ostiary.federation.id_tokens import ALGORITHMS, Expected, KeySet
 from ostiary.federation.oauth2 import challenge_of, code_of, object_of
 from ostiary.federation.pictures import Pictures
 from ostiary.federation.presets import OpenIDPreset
@@ -24,7 +23,14 @@ from ostiary.identity.context import micros
 from ostiary.identity.federated import Assertion
 from ostiary.identity.provider_sessions import Grant, ProviderSession
 from ostiary.identity.refusals import FederationRefused
+from ostiary.parts import Part
 from ostiary.settings.providers import OpenID, is_safe_url
+
+if TYPE_CHECKING:
+    from ostiary.federation import id_tokens
+else:
+    # With the library that checks signatures: loaded when the first provider is built.
+    id_tokens = Part("ostiary.federation.id_tokens")
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 DISCOVERY_LIFE = timedelta(hours=1)
@@ -51,7 +57,7 @@ class Metadata(msgspec.Struct, frozen=True):
     @property
     def algorithms(self) -> list[str]:
         """What it may sign with: its own list, without whatever is not asymmetric."""
-        return [name for name in self.id_token_signing_alg_values_supported if name in ALGORITHMS]
+        return [name for name in self.id_token_signing_alg_values_supported if name in id_tokens.ALGORITHMS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ class OpenIDProvider:
         self._metadata: Metadata | None = None
         self._discovered_at = 0
         self._discovery = Shared(self._discover)
-        self._keys = KeySet(Shared(self._fetch_keys), clock, micros(settings.keys_cached))
+        self._keys = id_tokens.KeySet(Shared(self._fetch_keys), clock, micros(settings.keys_cached))
 
     async def start(self, flow: Flow) -> str:
         """The provider's page, with state, nonce and an S256 challenge. Raises FederationRefused while it cannot be asked."""
@@ -187,7 +193,7 @@ class OpenIDProvider:
         """
         async with self._transport.deadline():
             metadata = await self.metadata()
-            _, claims = await id_tokens.verified_claims(token, self._keys, ALGORITHMS)
+            _, claims = await id_tokens.verified_claims(token, self._keys, id_tokens.ALGORITHMS)
         expected = self._expected(metadata, None)
         if claims.get("iss") != id_tokens.issuer_for(metadata.issuer, claims):
             raise FederationRefused("token_issuer")
@@ -297,10 +303,10 @@ class OpenIDProvider:
             raise FederationRefused("no_tokens")
         return answer
 
-    def _expected(self, metadata: Metadata, nonce: str | None) -> Expected:
+    def _expected(self, metadata: Metadata, nonce: str | None) -> id_tokens.Expected:
         tolerance = min(self.settings.clock_tolerance.total_seconds(), 60)
         now = self._clock() / SECOND
-        return Expected(metadata.issuer, self.client_id, self.settings.audience, now, tolerance, nonce)
+        return id_tokens.Expected(metadata.issuer, self.client_id, self.settings.audience, now, tolerance, nonce)
 
     async def _userinfo(self, metadata: Metadata, claims: Mapping[str, Any], access_token: str) -> Mapping[str, Any]:
         """What userinfo adds; nothing when it does not answer (section 8.5). Raises FederationRefused for another's subject."""
@@ -323,7 +329,7 @@ class OpenIDProvider:
         """The access token's claims, where a role is read from them: signed by the same issuer, in force (W-46)."""
         if "access" not in {kind for kind, _ in roles.readings(self.settings)}:
             return {}
-        _, claims = await id_tokens.verified_claims(access_token, self._keys, ALGORITHMS)
+        _, claims = await id_tokens.verified_claims(access_token, self._keys, id_tokens.ALGORITHMS)
         expected = self._expected(metadata, None)
         if claims.get("iss") != id_tokens.issuer_for(metadata.issuer, claims):
             raise FederationRefused("access_token_issuer")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ostiary.federation import presets
-from ostiary.federation.apple import AppleSecret
 from ostiary.federation.breaches import PATIENCE, BreachedPasswords
 from ostiary.federation.flows import Flow
 from ostiary.federation.oauth2 import OAuth2Provider
@@ -19,8 +18,9 @@ from ostiary.parts import Part
 from ostiary.settings import Discord, Facebook, GitHub, OpenID, Settings
 
 if TYPE_CHECKING:
-    from ostiary.federation import ldap, saml
+    from ostiary.federation import apple, ldap, saml
 else:
+    apple = Part("ostiary.federation.apple")
     ldap = Part("ostiary.federation.ldap")
     saml = Part("ostiary.federation.saml")
 
@@ -123,7 +123,7 @@ def _openid(settings: Settings, clock: Callable[[], int]) -> Iterator[RedirectPr
         known = Registration(settings.google.client_id, settings.google.client_secret.get_secret_value)
         yield OpenIDProvider(presets.GOOGLE, known, OpenID(), _line(settings), clock, may_create=may_create)
     if settings.apple.is_configured:
-        known = Registration(settings.apple.client_id, AppleSecret(settings.apple, clock), is_secret_posted=True)
+        known = Registration(settings.apple.client_id, apple.AppleSecret(settings.apple, clock), is_secret_posted=True)
         yield OpenIDProvider(presets.APPLE, known, OpenID(), _line(settings), clock, may_create=may_create)
     for name, group in {"openid": settings.openid, **settings.openid_others}.items():
         if group.is_configured:

@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
+from ostiary.parts import Part
 from ostiary.settings.reading import Flag, Group, Seconds, SecretStr, setting
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+else:
+    x509 = Part("cryptography.x509")
+    ec = Part("cryptography.hazmat.primitives.asymmetric.ec")
+    rsa = Part("cryptography.hazmat.primitives.asymmetric.rsa")
 
 CALLBACK_PATH = "/oauth/saml/callback"
 MAX_SKEW = timedelta(seconds=60)
