@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from random import SystemRandom
+from typing import TYPE_CHECKING
 
 from ostiary.crypto.sealing import SealBrokenError
 from ostiary.federation import renewal
@@ -29,8 +30,14 @@ from ostiary.identity.context import Client, Services, begin
 from ostiary.mail import outbox
 from ostiary.mail.mailbox import LocalMailbox
 from ostiary.mail.messages import rendered
-from ostiary.mail.smtp import DeliveryError, SMTPTransport
+from ostiary.mail.outbox import DeliveryError
 from ostiary.observability.logging import log
+from ostiary.parts import Part
+
+if TYPE_CHECKING:
+    from ostiary.mail import smtp
+else:
+    smtp = Part("ostiary.mail.smtp")
 
 SWEEP_SECONDS = 60
 SESSION_STEPS = 100
@@ -62,7 +69,7 @@ class Jobs:
         self._told_head_at = 0
         settings = services.settings
         self._transport = (
-            SMTPTransport(settings.mail) if settings.mail.is_configured else LocalMailbox(settings.server.data / "mailbox")
+            smtp.SMTPTransport(settings.mail) if settings.mail.is_configured else LocalMailbox(settings.server.data / "mailbox")
         )
         services.wake_outbox = self._wake.set
 

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from ostiary.mail.mailbox import LocalMailbox
 from ostiary.mail.messages import Message, rendered
-from ostiary.mail.smtp import DeliveryError, SMTPTransport
+from ostiary.mail.outbox import DeliveryError
+from ostiary.mail.smtp import SMTPTransport
 from ostiary.settings import Mail
 from tests.services import free_port
 from tests.services.smtp import MailServer

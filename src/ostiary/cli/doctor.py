@@ -32,7 +32,8 @@ from ostiary.identity.arrivals import Seen
 from ostiary.identity.blocklist import Blocklist
 from ostiary.identity.context import Context
 from ostiary.identity.refusals import FederationRefused
-from ostiary.mail.smtp import DeliveryError, SMTPTransport
+from ostiary.mail.outbox import DeliveryError
+from ostiary.mail.smtp import SMTPTransport
 from ostiary.observability.logging import set_up
 from ostiary.settings import LOOPBACK_HOSTS, Secrets, SecretStr, Settings, SettingsError
 from ostiary.storage.migrate import HEAD, at_head

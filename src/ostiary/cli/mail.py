@@ -13,7 +13,8 @@ from ostiary.jobs import LOOK_SECONDS
 from ostiary.mail import outbox
 from ostiary.mail.mailbox import LocalMailbox
 from ostiary.mail.messages import Message, rendered
-from ostiary.mail.smtp import DeliveryError, SMTPTransport
+from ostiary.mail.outbox import DeliveryError
+from ostiary.mail.smtp import SMTPTransport
 
 
 @click.group(name="mail")

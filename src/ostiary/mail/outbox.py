@@ -22,6 +22,10 @@ GIVE_UP_AFTER = 24 * 3600 * SECOND
 KEEP_SENT = 7 * 24 * 3600 * SECOND
 
 
+class DeliveryError(Exception):
+    """A mail did not leave; the text says why and what to look at, without addresses."""
+
+
 class Row(msgspec.Struct, frozen=True):
     """A row."""
 

@@ -13,15 +13,12 @@ from typing import Any
 
 import aiosmtplib
 
+from ostiary.mail.outbox import DeliveryError
 from ostiary.settings import Mail
 
 TIMEOUT_SECONDS = 10
 MOST_CONNECTIONS = 4
 DEFAULT_PORTS = {"none": 25, "starttls": 587, "tls": 465}
-
-
-class DeliveryError(Exception):
-    """The mail did not leave; the text says why and what to look at, without addresses."""
 
 
 class SMTPTransport:
