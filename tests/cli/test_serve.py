@@ -17,15 +17,20 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic import command
+from sqlalchemy import create_engine
 
 from ostiary.crypto.hashing import fair_threads
+from ostiary.storage.sqlite import prepare_file
+from ostiary.storage.upgrade import configuration
 from tests.cli.conftest import PASSWORD, Operator, settings_variables
 from tests.house import DEFAULTS
 from tests.services.redis import RedisServer
 
 STOP_SECONDS = 20
 UNNEEDED = {
-    "alembic", "asyncpg", "fastapi", "httpx", "ldap3", "lxml", "pydantic", "redis", "signxml", "sqlalchemy.dialects.postgresql", "zxcvbn",
+    "aiosmtplib", "alembic", "asyncpg", "cryptography.x509", "fastapi", "httpx", "joserfc", "ldap3", "lxml", "pydantic", "redis",
+    "signxml", "sqlalchemy.dialects.postgresql", "zxcvbn",
 }  # fmt: skip
 """What only some deployments or some moments need (docs/decisions/014-parts.md)."""
 
@@ -71,6 +76,17 @@ def refused(folder: Path, program: str = "", **settings: str) -> tuple[int, list
     )
     assert done.stdout == ""
     return done.returncode, done.stderr.splitlines()
+
+
+def make_old_tables(file: Path) -> None:
+    """A database of an earlier version: a start has to migrate it."""
+    prepare_file(str(file))
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
 
 
 def _called(program: str) -> list[str]:
@@ -183,7 +199,8 @@ def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> No
     assert "PostgreSQL cannot be used: nobody listens there. Look at DATABASE_URL" in lines[0]
 
 
-def test_what_serving_does_not_need_is_not_in_its_memory_even_on_a_first_start(tmp_path: Path) -> None:
+def test_what_serving_does_not_need_is_not_in_its_memory_even_where_it_migrated(tmp_path: Path) -> None:
+    make_old_tables(tmp_path / "data" / "ostiary.db")
     tells = "import atexit, sys\natexit.register(lambda: print(*sys.modules))"
     with serving(tmp_path, tells) as (process, said), httpx.Client(base_url=said["url"]) as client:
         assert client.get("/livez").text == "OK"
@@ -211,6 +228,7 @@ def test_a_database_of_a_newer_version_is_one_clear_line(tmp_path: Path) -> None
 
 
 def test_a_migration_that_is_killed_is_one_clear_line(tmp_path: Path) -> None:
+    make_old_tables(tmp_path / "data" / "ostiary.db")
     dies = "import os\nfrom ostiary.cli import serve\nserve.migrate = lambda _: os.kill(os.getpid(), 9)"
 
     code, lines = refused(tmp_path, dies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import asyncpg
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ostiary.storage import upgrade
-from ostiary.storage.migrate import HEAD, at_head, migrate
+from ostiary.storage.migrate import HEAD, at_head, make_tables, migrate
 from ostiary.storage.tables import metadata
 from tests.services.postgres import PostgresServer
 
@@ -27,6 +28,14 @@ def differences(connection: Connection) -> list[object]:
     """What Alembic would still change to get from the database to the tables of the code."""
     context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
     return list(compare_metadata(context, metadata))
+
+
+def contents(file: Path) -> list[tuple[object, ...]]:
+    """What SQLite notes of each table and index, and the rows."""
+    with closing(sqlite3.connect(file)) as connection:
+        noted = connection.execute("SELECT name, type, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+        tables = [name for name, kind, *_ in noted if kind == "table"]
+        return [*noted, *((name, *row) for name in tables for row in connection.execute(f"SELECT * FROM {name}"))]  # noqa: S608
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -48,6 +57,33 @@ async def test_the_migrations_make_the_tables_that_the_code_speaks_of(database_u
         await asynchronous.dispose()
 
     assert found == []
+
+
+async def test_an_empty_file_gets_what_the_migrations_make_and_no_other_database_does(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """Every column, index and condition, as SQLite itself writes them down, and every row."""
+    quick, whole, behind = tmp_path / "quick.db", tmp_path / "whole.db", tmp_path / "behind.db"
+    await upgrade.upgrade(f"sqlite:///{whole}")
+    with closing(sqlite3.connect(behind)) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+
+    was_made = [make_tables(url) for url in (f"sqlite:///{quick}", f"sqlite:///{quick}", f"sqlite:///{behind}")]
+
+    assert was_made == [True, False, False]
+    assert not make_tables(postgres.create_database("empty"))
+    assert contents(quick) == contents(whole), "run: python scripts/sqlite_tables.py"
+    assert [name for name, *_ in contents(behind)] == ["alembic_version"]
+    assert quick.stat().st_mode & 0o777 == 0o600
+
+
+async def test_servers_that_start_together_make_the_tables_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'together.db'}"
+
+    was_made = await asyncio.gather(*(asyncio.to_thread(make_tables, url) for _ in range(8)))
+
+    assert sorted(was_made) == [False] * 7 + [True]
+    assert await at_head(url)
 
 
 async def test_a_database_at_head_is_left_alone(database_url: str) -> None:

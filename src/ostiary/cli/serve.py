@@ -28,7 +28,7 @@ from ostiary.cli.output import TroubleError
 from ostiary.cli.protocol import GuardedProtocol, raise_file_limit
 from ostiary.observability.logging import set_up
 from ostiary.settings import Settings
-from ostiary.storage.migrate import at_head, migrate
+from ostiary.storage.migrate import at_head, make_tables, migrate
 
 BACKLOG = 2048
 WORKER_SECONDS = 60
@@ -47,7 +47,7 @@ def serve(*, as_json: bool) -> None:
     set_up(settings.server.log_format, settings.server.log_level)
     with explained(settings):
         keys_of(settings)
-        if not asyncio.run(at_head(settings.database_url)):
+        if not asyncio.run(at_head(settings.database_url)) and not make_tables(settings.database_url):
             _migrate_apart(settings)
     raise_file_limit()
     listener = _listen(settings.server.host, settings.server.port)

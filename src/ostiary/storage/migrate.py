@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ostiary.parts import Part
+from ostiary.storage import sqlite
 from ostiary.storage.trouble import UnavailableError
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ else:
 
 HEAD = "0007"
 """The newest migration (a test compares it with the folder)."""
+TABLES = Path(__file__).parent / "tables.sql"
+"""What the migrations make of an empty SQLite file (a test compares)."""
 _VERSION = "SELECT version_num FROM alembic_version"
 
 
@@ -52,9 +56,31 @@ def _file_at_head(path: Path) -> bool:
     return found == (HEAD,)
 
 
+def make_tables(url: str) -> bool:
+    """Make this version's tables, all or none, in a SQLite file that is empty or not there; whether it was.
+
+    A first start waits for that alone, and not for every migration since the first version.
+    """
+    if not url.startswith("sqlite"):
+        return False
+    path = url.removeprefix("sqlite:///")
+    sqlite.prepare_file(path)
+    with closing(sqlite.connect(path)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        # Asked with the lock in hand: another process may be making them, or have made them a moment ago.
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            return False
+        for statement in TABLES.read_text("utf-8").split(";\n"):
+            connection.execute(statement)
+        connection.execute("COMMIT")
+    return True
+
+
 async def migrate(url: str) -> bool:
     """Apply what is missing, each step whole or not at all; whether anything was. Raises UnavailableError, ForeignTablesError."""
     if await at_head(url):
         return False
+    if make_tables(url):
+        return True
     await upgrade.upgrade(url)
     return True
