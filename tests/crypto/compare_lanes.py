@@ -17,6 +17,8 @@ from typing import Protocol, cast
 
 import bcrypt
 
+from ostiary.crypto.desks import Desk
+
 NATIVE = Path(__file__).resolve().parents[2] / "src" / "ostiary" / "crypto" / "native"
 SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
@@ -24,7 +26,7 @@ SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recove
 class Lanes(Protocol):
     """`ostiary.crypto._lanes`, built elsewhere."""
 
-    hash_together: Callable[[list[tuple[bytes, bytes]], int], list[bytes]]
+    Desk: Callable[[], Desk]
     use_hand: Callable[[bool], bool]
 
 
@@ -46,6 +48,19 @@ def loaded(library: str) -> Lanes:
     return cast("Lanes", module)
 
 
+def hashed(lanes: Lanes, jobs: list[tuple[bytes, bytes]], width: int) -> list[bytes]:
+    """The bcrypt of each key and setting, at one desk that has no more than so many in hand. Raises ValueError."""
+    desk = lanes.Desk()
+    found: dict[int, bytes | ValueError] = {}
+    put = 0
+    while len(found) < len(jobs):
+        for number in range(put, min(len(jobs), len(found) + width)):
+            desk.put(number, *jobs[number])
+            put += 1
+        found.update(desk.work())
+    return [cast("bytes", found[number]) for number in range(len(jobs))]
+
+
 def compare(library: str, seed: int, count: int) -> int:
     lanes, dice, done = loaded(library), random.Random(seed), 0  # noqa: S311 - repeatable data
     while done < count:
@@ -56,7 +71,7 @@ def compare(library: str, seed: int, count: int) -> int:
             salt = bcrypt.gensalt(dice.choice((4, 4, 4, 4, 5, 6))).replace(b"$2b$", version, 1)
             key = bytes(dice.choice(b"\0ab\xff") for _ in range(dice.randint(0, 72)))
             jobs.append((dice.choice((key, dice.randbytes(len(key)))), salt))
-        assert lanes.hash_together(jobs, dice.randint(1, 8)) == [bcrypt.hashpw(*job) for job in jobs], (seed, jobs)
+        assert hashed(lanes, jobs, dice.randint(1, 8)) == [bcrypt.hashpw(*job) for job in jobs], (seed, jobs)
         done += len(jobs)
     return done
 

@@ -10,7 +10,7 @@ import pytest
 
 from ostiary.crypto import hashing
 from ostiary.crypto.foreign import ForeignTask, read
-from ostiary.crypto.hashing import NICE, Asker, HashingBusyError, HashingPool, fair_threads
+from ostiary.crypto.hashing import HAS_LANES, NICE, Asker, Bcrypt, HashingBusyError, HashingPool, Width, fair_threads
 from ostiary.crypto.passwords import NOBODY, PasswordHasher
 
 SETTING = b"$2b$04$CCCCCCCCCCCCCCCCCCCCC."
@@ -29,16 +29,17 @@ async def test_a_broken_hash_is_nobody_elses_failure() -> None:
     pool.close()
 
 
-async def test_what_waits_shares_a_call_and_the_queue_is_bounded() -> None:
-    hasher = PasswordHasher(4, threads=1, queue=7)
+async def test_hashes_share_a_thread_and_the_queue_is_bounded() -> None:
+    hasher = PasswordHasher(4, threads=1, queue=3)
+    taken = Width.lanes + 3
 
     found = await asyncio.gather(*(hasher.make(f"password {number}") for number in range(12)), return_exceptions=True)
 
     made = [each for each in found if not isinstance(each, BaseException)]
-    assert len(made) == 8
-    assert sum(isinstance(each, HashingBusyError) for each in found) == 4
-    assert hasher.calls < 8 or not hashing.HAS_LANES
-    assert hasher.waiting == 0
+    assert len(made) == taken
+    assert sum(isinstance(each, HashingBusyError) for each in found) == 12 - taken
+    assert hasher.lane_seconds > 1.5 * hasher.thread_seconds or not HAS_LANES
+    assert (hasher.waiting, hasher.computing) == (0, 0)
     for number, stored in enumerate(made):
         assert (await hasher.verify(f"password {number}", stored)).is_right
         assert not (await hasher.verify("another", stored)).is_right
@@ -63,15 +64,18 @@ async def test_one_source_does_not_hold_up_another() -> None:
 
 
 async def test_who_stops_waiting_frees_the_place() -> None:
-    pool = HashingPool(1, 10)
-    waiters = [asyncio.create_task(pool.hash(b"x", b"$2b$06$CCCCCCCCCCCCCCCCCCCCC.", NOBODY)) for _ in range(8)]
+    pool = HashingPool(1, 20)
+    waiters = [asyncio.create_task(pool.hash(b"x", b"$2b$06$CCCCCCCCCCCCCCCCCCCCC.", NOBODY)) for _ in range(18)]
     await asyncio.sleep(0)
+    begun = pool.computing
 
-    for waiter in waiters[1:]:
+    for waiter in waiters[begun:]:
         waiter.cancel()
     await asyncio.gather(*waiters, return_exceptions=True)
 
-    assert (pool.waiting, pool.calls) == (0, 1)
+    assert begun == Width.lanes
+    assert [waiter.cancelled() for waiter in waiters] == [False] * begun + [True] * (18 - begun)
+    assert (pool.waiting, pool.computing) == (0, 0)
     pool.close()
 
 
@@ -92,7 +96,7 @@ async def test_the_memory_of_turns_is_bounded_while_the_queue_never_empties() ->
 
 async def test_out_of_memory_is_an_answer_and_the_next_hash_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = HashingPool(1, 10)
-    monkeypatch.setattr(hashing, "_compute", lambda _jobs: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(hashing, "_work", lambda *_: (_ for _ in ()).throw(MemoryError))
 
     found = await asyncio.gather(
         *(pool.hash(b"x", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.", NOBODY) for _ in range(3)), return_exceptions=True
@@ -122,7 +126,7 @@ async def test_one_account_does_not_hold_up_another_however_many_addresses_ask()
 
 
 async def test_a_full_queue_turns_away_whoever_floods_and_not_who_comes_last() -> None:
-    pool = HashingPool(1, 20)
+    pool, lanes = HashingPool(1, 20), Width.lanes
     flood = [asyncio.create_task(pool.hash(b"x", b"$2b$07$CCCCCCCCCCCCCCCCCCCCC.", Asker("flood"))) for _ in range(40)]
     await asyncio.sleep(0)
 
@@ -130,8 +134,8 @@ async def test_a_full_queue_turns_away_whoever_floods_and_not_who_comes_last() -
     found = await asyncio.gather(*flood, return_exceptions=True)
 
     assert modest.startswith(SETTING)
-    assert sum(isinstance(each, HashingBusyError) for each in found) == 20
-    assert (pool.waiting, pool.shed["full"]) == (0, 20)
+    assert sum(isinstance(each, HashingBusyError) for each in found) == pool.shed["full"] == 40 + 1 - 20 - lanes
+    assert pool.waiting == 0
     pool.close()
 
 
@@ -173,7 +177,8 @@ async def test_who_hung_up_is_not_hashed_for() -> None:
     found = await asyncio.gather(*(pool.hash(b"x", SETTING, gone) for _ in range(5)), return_exceptions=True)
 
     assert [str(each) for each in found] == ["gone"] * 5
-    assert (await first, pool.calls, pool.shed["gone"]) == (first.result(), 1, 5)
+    assert (pool.computing, pool.shed["gone"]) == (1, 5)
+    await first
     pool.close()
 
 
@@ -217,6 +222,47 @@ async def test_memory_is_shared_by_those_that_run_at_once() -> None:
     found = await asyncio.gather(*(pool.compute(Watched(recipe, "password"), Asker(str(number))) for number in range(12)))
 
     assert (set(found), most) == ({recipe.digest}, 1)
+    pool.close()
+
+
+async def test_lanes_are_not_filled_again_before_what_is_computed_alone_had_its_turn() -> None:
+    recipe = read(QUICK_ARGON2ID)
+    assert recipe is not None
+    pool = HashingPool(1, 50)
+    order: list[str] = []
+
+    async def ask(task: Bcrypt | ForeignTask, name: str) -> None:
+        await pool.compute(task, Asker(name))
+        order.append(name)
+
+    async with asyncio.TaskGroup() as tasks:
+        for task, name in (
+            (Bcrypt(b"x", b"$2b$09$CCCCCCCCCCCCCCCCCCCCC."), "running"),
+            (ForeignTask(recipe, "password"), "alone"),
+            (Bcrypt(b"x", b"$2b$08$CCCCCCCCCCCCCCCCCCCCC."), "later and sooner over"),
+        ):
+            tasks.create_task(ask(task, name))
+            await asyncio.sleep(0)
+
+    assert order == ["running", "alone", "later and sooner over"]
+    pool.close()
+
+
+async def test_a_newcomer_joins_a_thread_that_has_a_lane_free() -> None:
+    pool = HashingPool(1, 50)
+    order: list[str] = []
+
+    async def ask(setting: bytes, name: str) -> None:
+        await pool.hash(b"x", setting, Asker(name))
+        order.append(name)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(ask(b"$2b$10$CCCCCCCCCCCCCCCCCCCCC.", "dear"))
+        await asyncio.sleep(0)
+        for number in range(3):
+            tasks.create_task(ask(SETTING, f"cheap {number}"))
+
+    assert order[-1] == "dear" or not HAS_LANES
     pool.close()
 
 

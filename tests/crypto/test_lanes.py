@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import bcrypt
 import pytest
 
 from ostiary.crypto import hashing
-from tests.crypto.compare_lanes import loaded
+from tests.crypto.compare_lanes import hashed, loaded
 
 _lanes = pytest.importorskip("ostiary.crypto._lanes", reason="the lanes were not built: no compiler")
 NATIVE = Path(hashing.__file__).parent / "native"
@@ -69,7 +70,7 @@ def _either(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.parametrize("width", range(1, 9))
 @pytest.mark.usefixtures("_either")
 def test_published_vectors_hold_in_every_width(width: int) -> None:
-    assert _lanes.hash_together(VECTORS, width) == [expected for _, expected in VECTORS]
+    assert hashed(_lanes, VECTORS, width) == [expected for _, expected in VECTORS]
 
 
 @pytest.mark.usefixtures("_either")
@@ -79,7 +80,7 @@ def test_the_lanes_and_the_package_agree() -> None:
     for _ in range(40):
         jobs = [job(dice) for _ in range(dice.randint(1, 12))]
 
-        assert _lanes.hash_together(jobs, dice.randint(1, 8)) == [bcrypt.hashpw(*each) for each in jobs]
+        assert hashed(_lanes, jobs, dice.randint(1, 8)) == [bcrypt.hashpw(*each) for each in jobs]
 
 
 def job(dice: random.Random) -> tuple[bytes, bytes]:
@@ -100,8 +101,50 @@ def job(dice: random.Random) -> tuple[bytes, bytes]:
     ],
 )
 def test_what_is_no_setting_is_refused(key: bytes, setting: bytes) -> None:
+    desk = _lanes.Desk()
+    desk.put(1, b"fine", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.")
+
     with pytest.raises(ValueError, match=r"72 bytes|setting"):
-        _lanes.hash_together([(b"fine", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC."), (key, setting)], 4)
+        desk.put(2, key, setting)
+
+    assert [number for number, _ in desk.work()] == [1]
+
+
+def test_what_is_put_there_while_a_thread_works_joins_it() -> None:
+    desk = _lanes.Desk()
+    dear, cheap = (b"dear", b"$2b$10$CCCCCCCCCCCCCCCCCCCCC."), (b"cheap", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.")
+    desk.put(0, *dear)
+    ended: list[tuple[int, bytes]] = []
+    has_joined = threading.Event()
+
+    def work() -> None:
+        while found := desk.work():
+            ended.extend(found)
+            has_joined.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    desk.put(1, *cheap)
+    with pytest.raises(RuntimeError, match="another thread"):
+        desk.work()
+    has_joined.wait()
+    desk.put(2, *cheap)
+    thread.join()
+
+    assert [number for number, _ in ended] == [1, 2, 0]
+    assert dict(ended) == {0: bcrypt.hashpw(*dear), 1: bcrypt.hashpw(*cheap), 2: bcrypt.hashpw(*cheap)}
+    assert desk.work() == []
+
+
+def test_a_desk_has_an_end() -> None:
+    desk = _lanes.Desk()
+    for number in range(8):
+        desk.put(number, b"x", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.")
+
+    with pytest.raises(RuntimeError, match="full"):
+        desk.put(8, b"x", b"$2b$04$CCCCCCCCCCCCCCCCCCCCC.")
+
+    assert sorted(number for number, _ in desk.work()) == list(range(8))
 
 
 def test_calibration_chooses_a_width_that_exists() -> None:
@@ -141,4 +184,4 @@ def test_a_wheel_holds_lanes_that_agree(tmp_path: Path) -> None:
     with zipfile.ZipFile(next(wheels.glob("ostiary-*-abi3-*.whl"))) as wheel:
         library = wheel.extract("ostiary/crypto/_lanes.abi3.so", unpacked)
 
-    assert loaded(library).hash_together(VECTORS, 4) == [expected for _, expected in VECTORS]
+    assert hashed(loaded(library), VECTORS, 4) == [expected for _, expected in VECTORS]

@@ -100,14 +100,10 @@ class Scrypt:
 
 @dataclass(frozen=True, slots=True)
 class ForeignTask:
-    """See `crypto.hashing.Task`."""
+    """See `crypto.hashing.LoneTask`."""
 
     recipe: Argon2id | Scrypt
     password: str = field(repr=False)
-
-    @property
-    def kind(self) -> str:
-        return self.recipe.scheme
 
     @property
     def units(self) -> float:

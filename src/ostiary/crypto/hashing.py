@@ -1,7 +1,7 @@
 """Hashes away from the event loop: what waits is computed together, in lanes (docs/decisions/010-hashing-lanes.md).
 
-All bookkeeping happens on the loop; the threads compute and nothing else. A task that finds a thread free starts at
-once and alone. When all are busy it waits, and what waits shares the next free thread's lanes.
+All bookkeeping happens on the loop; the threads compute and nothing else. A task that finds a thread free starts at once and
+alone. When all are busy it joins what a thread computes as soon as that has a lane free, and the others there go on.
 """
 
 from __future__ import annotations
@@ -17,28 +17,26 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import NamedTuple, Protocol
 
-import bcrypt
+from ostiary.crypto.desks import HAS_LANES, Desk, Width, fair_threads, new_desk
 
-try:
-    from ostiary.crypto import _lanes
-except ImportError:  # pragma: no cover - where the set-up found no compiler
-    _lanes = None  # type: ignore[assignment]
+__all__ = ["HAS_LANES", "Asker", "Bcrypt", "HashingBusyError", "HashingPool", "LoneTask", "Task", "Width", "fair_threads"]
 
-HAS_LANES = _lanes is not None
 MOST_COST = 16
 """The most that is computed: 32 times what a cost of 11 takes. bcrypt itself goes to 31, which is days."""
 ALONE = 4 if HAS_LANES else 1
 """How many lanes' worth of a thread goes to what is computed alone."""
 NICE = 10
-_FIRST_WIDTH = 4
 _SPARE_TURNS = 64
 _LEAST_TELLING = 0.25
 """Units of work; what is over sooner tells more of the way to a thread and back."""
 _ONE = 10
 """A bcrypt of this cost is one unit of work."""
+_SWEEP_SECONDS = 0.05
+"""How often those who wait are asked whether they still do."""
 
 
 class HashingBusyError(Exception):
@@ -62,11 +60,6 @@ class Task(Protocol):
     """A hash to be computed."""
 
     @property
-    def kind(self) -> str:
-        """What is of one kind takes equally long."""
-        ...
-
-    @property
     def units(self) -> float:
         """The share of a thread's time that it takes, in bcrypts of cost 10 in full lanes."""
         ...
@@ -76,6 +69,10 @@ class Task(Protocol):
         """Bytes that it needs while it is computed, when they are worth counting."""
         ...
 
+
+class LoneTask(Task, Protocol):
+    """A hash that takes a thread for itself."""
+
     def compute(self) -> bytes:
         """The hash. Raises ValueError for what cannot be computed, MemoryError."""
         ...
@@ -83,61 +80,41 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bcrypt:
-    """See `Task`; the setting is `$2b$…` up to the salt, or a whole hash. Those of one cost are computed together."""
+    """See `Task`; the setting is `$2b$…` up to the salt, or a whole hash. They are computed side by side."""
 
     key: bytes = field(repr=False)
     setting: bytes = field(repr=False)
     memory = 0
 
     @property
-    def kind(self) -> str:
-        return f"bcrypt {self.setting[4:6].decode('latin-1')}"
-
-    @property
     def units(self) -> float:
         cost = self.setting[4:6]
         return 2.0 ** (int(cost) - _ONE) if cost.isdigit() else 1.0
-
-    def compute(self) -> bytes:
-        return hash_together([(self.key, self.setting)])[0]
 
 
 @dataclass(slots=True, order=True)
 class _Job:
     tag: float
     number: int
-    task: Task = field(compare=False, repr=False)
+    task: Bcrypt | LoneTask = field(compare=False, repr=False)
     asker: Asker = field(compare=False)
     units: float = field(compare=False)
     due_at: float = field(compare=False)
     answer: asyncio.Future[bytes] = field(compare=False)
+    began_at: float = field(default=0.0, compare=False)
+    company: int = field(default=0, compare=False)
+    """How many a thread had in hand when this one joined, itself among them."""
 
 
-class Width:
-    """How many lanes are best on this processor: measured once in a process, by the first who hashes."""
+class _Thread:
+    """What a thread has in hand: some bcrypts at its desk, or one hash that is computed alone."""
 
-    lanes = _FIRST_WIDTH if HAS_LANES else 1
-    is_measured = not HAS_LANES
-
-    @classmethod
-    def measure(cls) -> None:
-        cls.is_measured = True
-        cls.lanes = _lanes.calibrate()
-
-
-def fair_threads(processes: int) -> int:
-    """How many threads each of so many processes may hash in: as many as there are cores, in all, and each has one.
-
-    More would stay half empty: whoever finds a thread free is hashed alone, and a core does the more the fuller a thread's lanes.
-    """
-    return max(1, len(os.sched_getaffinity(0)) // processes)
-
-
-def hash_together(jobs: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-    """The bcrypt of each (key, setting). Raises ValueError."""
-    if HAS_LANES:
-        return _lanes.hash_together(list(jobs), Width.lanes)
-    return [bcrypt.hashpw(key, setting) for key, setting in jobs]
+    def __init__(self) -> None:
+        self.desk: Desk = new_desk()
+        self.jobs: dict[int, _Job] = {}
+        self.is_alone = False
+        self.is_at_desk = False
+        self.busy_since = 0.0
 
 
 class HashingPool:
@@ -153,31 +130,37 @@ class HashingPool:
         self.waiting = 0
         """Hashes asked for and not yet answered."""
         self.done = 0
-        self.calls = 0
-        """Times that a thread was given something: `done` of `calls` is how full the lanes are."""
+        self.thread_seconds = 0.0
+        """For how long threads had something in hand, all told; `lane_seconds` of it is how full their lanes were."""
+        self.lane_seconds = 0.0
         self.shed: Counter[str] = Counter()
         """Hashes that were not computed, by the reason of HashingBusyError."""
-        self._limit = queue + threads
+        self._limit = queue
         self._patience = patience
         self._most_memory = memory
         self._memory = 0
-        self._busy = 0
         self._running = 0.0
         self._pace = 0.0
-        self._measuring: asyncio.Future[None] | None = None
         self._queue: list[_Job] = []
+        self._swept_at = 0.0
         self._numbers = count()
         self._turn = 0.0
         self._turns: dict[str, float] = {}
+        self._threads = [_Thread() for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="hashing", initializer=_yield_to_others)
 
-    async def compute(self, task: Task, asker: Asker) -> bytes:
+    @property
+    def computing(self) -> int:
+        """Hashes that threads have in hand."""
+        return sum(len(thread.jobs) for thread in self._threads)
+
+    async def compute(self, task: Bcrypt | LoneTask, asker: Asker) -> bytes:
         """The task's hash. Raises HashingBusyError; ValueError for what cannot be computed."""
         units = task.units
         tag = self._next_turn(asker, units)
         if (wait := self.estimated_wait(tag)) > self._patience:
             raise self._busy_error("late", wait)
-        if self.waiting >= self._limit:
+        if self.waiting - self.computing >= self._limit:
             self._make_room(tag)
         for name in _names(asker):
             self._turns[name] = tag
@@ -196,8 +179,8 @@ class HashingPool:
         return await self.compute(Bcrypt(key, setting), asker)
 
     def estimated_wait(self, tag: float = math.inf) -> float:
-        """Seconds until what waits before this turn is done, as fast as it went lately; zero while a thread is free."""
-        if self._busy < self.threads:
+        """Seconds until what waits before this turn is done, as fast as it went lately; zero while a lane is free."""
+        if self._open_thread() is not None:
             return 0.0
         ahead = sum(job.units for job in self._queue if job.tag <= tag and not job.answer.done())
         return (ahead + self._running) * self._pace / self.threads
@@ -223,36 +206,131 @@ class HashingPool:
         return HashingBusyError(reason, max(1, math.ceil(wait)))
 
     def _hand_out(self) -> None:
-        while self._busy < self.threads and (batch := self._next_batch()):
-            self._busy += 1
-            self.calls += 1
-            self._running += sum(job.units for job in batch)
-            self._memory += batch[0].task.memory
-            began_at = time.monotonic()
-            work = asyncio.get_running_loop().run_in_executor(self._pool, _compute, [job.task for job in batch])
-            work.add_done_callback(lambda done, batch=batch, began_at=began_at: self._finished(done, batch, began_at))  # type: ignore[misc]
-            if not Width.is_measured:
-                Width.is_measured = True
-                self._measuring = asyncio.get_running_loop().run_in_executor(self._pool, Width.measure)
-
-    def _next_batch(self) -> list[_Job]:
-        """A fair share of what waits, all of one kind: who pays little does not wait for who pays much."""
-        self._queue = [job for job in self._queue if self._is_wanted(job)]
-        heapq.heapify(self._queue)
-        free = self.threads - self._busy
-        most = min(Width.lanes, -(-len(self._queue) // free))
-        batch: list[_Job] = []
-        others: list[_Job] = []
-        while self._queue and len(batch) < most:
+        """Give those whose turn it is what is free."""
+        self._sweep()
+        passed: list[_Job] = []
+        draining: _Thread | None = None
+        while self._queue and self._open_thread(draining) is not None:
             job = heapq.heappop(self._queue)
-            (batch if self._goes_with(batch, job) else others).append(job)
-        for job in others:
+            if not self._is_wanted(job):
+                continue
+            thread = self._thread_for(job.task, draining)
+            if thread is not None:
+                self._turn = max(self._turn, job.tag)
+                self._begin(thread, job)
+                continue
+            passed.append(job)
+            if draining is None and self._has_memory(job.task):
+                # Lanes that are always filled again would never leave a thread to it.
+                draining = min(self._threads, key=lambda thread: (thread.is_alone, len(thread.jobs)))
+        for job in passed:
             heapq.heappush(self._queue, job)
-        if batch:
-            self._turn = max(self._turn, batch[0].tag)
         if not self._queue:
             self._turns.clear()
-        return batch
+
+    def _sweep(self) -> None:
+        """Answer those who are gone or late, wherever they stand."""
+        if (now := time.monotonic()) >= self._swept_at + _SWEEP_SECONDS:
+            self._swept_at = now
+            self._queue = [job for job in self._queue if self._is_wanted(job)]
+            heapq.heapify(self._queue)
+
+    def _open_thread(self, draining: _Thread | None = None) -> _Thread | None:
+        """One that has nothing in hand, else the one with the most lanes free."""
+        open_threads = [
+            thread
+            for thread in self._threads
+            if not thread.jobs or not (thread is draining or thread.is_alone or len(thread.jobs) >= Width.lanes)
+        ]
+        return min(open_threads, key=lambda thread: len(thread.jobs), default=None)
+
+    def _thread_for(self, task: Bcrypt | LoneTask, draining: _Thread | None) -> _Thread | None:
+        thread = self._open_thread(draining)
+        if isinstance(task, Bcrypt) or thread is None:
+            return thread
+        return None if thread.jobs or not self._has_memory(task) else thread
+
+    def _has_memory(self, task: Task) -> bool:
+        return not self._memory or self._memory + task.memory <= self._most_memory
+
+    def _begin(self, thread: _Thread, job: _Job) -> None:
+        job.began_at = time.monotonic()
+        if not thread.jobs:
+            thread.busy_since = job.began_at
+        thread.jobs[job.number] = job
+        job.company = len(thread.jobs)
+        self._running += job.units
+        self._memory += job.task.memory
+        if not isinstance(job.task, Bcrypt):
+            thread.is_alone = True
+            work = asyncio.get_running_loop().run_in_executor(self._pool, job.task.compute)
+            work.add_done_callback(partial(self._lone_ended, thread, job))
+            return
+        try:
+            thread.desk.put(job.number, job.task.key, job.task.setting)
+        except ValueError as error:
+            # One broken hash must not be anybody else's failure.
+            self._end(thread, job, error)
+        else:
+            self._attend(thread)
+
+    def _attend(self, thread: _Thread) -> None:
+        """Have the thread at its desk, unless it is."""
+        if not thread.is_at_desk:
+            thread.is_at_desk = True
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(
+                self._pool, _work, thread.desk, lambda ended: loop.call_soon_threadsafe(self._ended, thread, ended)
+            )
+            work.add_done_callback(partial(self._left, thread))
+
+    def _ended(self, thread: _Thread, ended: Sequence[tuple[int, bytes | ValueError]]) -> None:
+        for number, found in ended:
+            self._end(thread, thread.jobs[number], found)
+        self._hand_out()
+
+    def _left(self, thread: _Thread, work: asyncio.Future[None]) -> None:
+        """The thread found nothing more to do at its desk; what was put there as it left is done now."""
+        thread.is_at_desk = False
+        if work.cancelled():
+            for job in thread.jobs.values():
+                job.answer.cancel()
+        elif (error := work.exception()) is not None:
+            thread.desk = new_desk()
+            for job in list(thread.jobs.values()):
+                self._end(thread, job, error)
+            self._hand_out()
+        elif thread.jobs and not thread.is_alone:
+            self._attend(thread)
+
+    def _lone_ended(self, thread: _Thread, job: _Job, work: asyncio.Future[bytes]) -> None:
+        thread.is_alone = False
+        if work.cancelled():
+            job.answer.cancel()
+            return
+        self._end(thread, job, work.exception() or work.result())
+        self._hand_out()
+
+    def _end(self, thread: _Thread, job: _Job, found: bytes | BaseException) -> None:
+        now = time.monotonic()
+        company = len(thread.jobs)
+        del thread.jobs[job.number]
+        self._running -= job.units
+        self._memory -= job.task.memory
+        self.lane_seconds += now - job.began_at
+        if not thread.jobs:
+            self.thread_seconds += now - thread.busy_since
+        if job.answer.done():
+            return
+        if isinstance(found, bytes):
+            if job.units >= _LEAST_TELLING:
+                self._learn((now - job.began_at) / job.units, (job.company + company) / 2)
+            job.answer.set_result(found)
+        elif isinstance(found, MemoryError):
+            # An answer of "not now" beats none, and the others go on.
+            job.answer.set_exception(self._busy_error("full", 0))
+        else:
+            job.answer.set_exception(found)
 
     def _is_wanted(self, job: _Job) -> bool:
         if job.answer.done():
@@ -263,11 +341,6 @@ class HashingPool:
             job.answer.set_exception(self._busy_error("late", self.estimated_wait(job.tag)))
         return not job.answer.done()
 
-    def _goes_with(self, batch: list[_Job], job: _Job) -> bool:
-        if batch:
-            return job.task.kind == batch[0].task.kind and not job.task.memory
-        return not self._memory or self._memory + job.task.memory <= self._most_memory
-
     def _forget_turns(self) -> None:
         """Keep the turns of those who wait. Whoever does not stands no worse for being forgotten."""
         self._turns.clear()
@@ -276,40 +349,15 @@ class HashingPool:
                 for name in _names(job.asker):
                     self._turns[name] = max(job.tag, self._turns.get(name, 0.0))
 
-    def _finished(self, done: asyncio.Future[list[bytes | ValueError]], batch: list[_Job], began_at: float) -> None:
-        self._busy -= 1
-        units = sum(job.units for job in batch)
-        self._running -= units
-        self._memory -= batch[0].task.memory
-        if done.cancelled():
-            for job in batch:
-                job.answer.cancel()
-            return
-        if units >= _LEAST_TELLING:
-            self._learn((time.monotonic() - began_at) / units, is_full=len(batch) >= Width.lanes)
-        self._hand_out()
-        if (error := done.exception()) is not None:
-            # Out of memory, most likely: an answer of "not now" beats none, and the others go on.
-            for job in batch:
-                if not job.answer.done():
-                    job.answer.set_exception(self._busy_error("full", 0) if isinstance(error, MemoryError) else error)
-            return
-        for job, found in zip(batch, done.result(), strict=True):
-            if job.answer.done():
-                continue
-            if isinstance(found, ValueError):
-                job.answer.set_exception(found)
-            else:
-                job.answer.set_result(found)
-
-    def _learn(self, seconds: float, *, is_full: bool) -> None:
+    def _learn(self, seconds: float, company: float) -> None:
         """How long a thread takes for a unit of work. Lanes half empty tell only that it takes no longer."""
+        pace = seconds / company
         if not self._pace:
-            self._pace = seconds
-        elif is_full:
-            self._pace += (seconds - self._pace) / 4
+            self._pace = pace
+        elif company >= Width.lanes:
+            self._pace += (pace - self._pace) / 16
         else:
-            self._pace = min(self._pace, seconds)
+            self._pace = min(self._pace, pace)
 
 
 def _names(asker: Asker) -> list[str]:
@@ -322,17 +370,7 @@ def _yield_to_others() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
-def _compute(tasks: list[Task]) -> list[bytes | ValueError]:
-    together = [(task.key, task.setting) for task in tasks if isinstance(task, Bcrypt)]
-    if len(together) > 1:
-        # One broken hash must not be anybody else's failure.
-        with contextlib.suppress(ValueError):
-            return list(hash_together(together))
-    return [_alone(task) for task in tasks]
-
-
-def _alone(task: Task) -> bytes | ValueError:
-    try:
-        return task.compute()
-    except ValueError as error:
-        return error
+def _work(desk: Desk, tell: Callable[[Sequence[tuple[int, bytes | ValueError]]], object]) -> None:
+    while ended := desk.work():
+        tell(ended)
+        Width.measure_once()

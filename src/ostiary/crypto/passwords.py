@@ -20,7 +20,7 @@ from hashlib import sha256
 import bcrypt
 
 from ostiary.crypto import foreign
-from ostiary.crypto.hashing import MOST_COST, Asker, Bcrypt, HashingBusyError, HashingPool, Task, fair_threads
+from ostiary.crypto.hashing import MOST_COST, Asker, Bcrypt, HashingBusyError, HashingPool, LoneTask, fair_threads
 
 __all__ = ["MOST_COST", "Asker", "HashingBusyError", "PasswordHash", "PasswordHasher", "Verdict", "imported", "is_affordable"]
 
@@ -75,7 +75,7 @@ def _input(password: str, scheme: str) -> bytes:
     return raw[:BCRYPT_BYTES]
 
 
-def _task(password: str, stored: PasswordHash) -> tuple[Task, bytes]:
+def _task(password: str, stored: PasswordHash) -> tuple[Bcrypt | LoneTask, bytes]:
     """What is to be computed, and what it must come to. Raises ValueError."""
     if stored.scheme in BCRYPT_SCHEMES:
         expected = stored.text.encode("ascii")

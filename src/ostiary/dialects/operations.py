@@ -143,7 +143,9 @@ async def _read_queues(call: Call) -> None:
 
 def _read_hasher(metrics: Metrics, hasher: HashingPool) -> None:
     metrics.hashing_waiting.set(hasher.waiting)
-    metrics.hashing_calls.set(hasher.calls)
+    metrics.hashing_running.set(hasher.computing)
+    metrics.hashing_thread_seconds.set(hasher.thread_seconds)
+    metrics.hashing_lane_seconds.set(hasher.lane_seconds)
     metrics.hashing_done.set(hasher.done)
     metrics.hashing_wait.set(hasher.estimated_wait())
     metrics.hashing_lanes.set(Width.lanes)

@@ -26,8 +26,12 @@ class Metrics:
         )
         self.password_checks = Counter("ostiary_password_checks", "Password hashes computed", registry=self.registry)
         self.hashing_waiting = Gauge("ostiary_hashing_waiting", "Hashes waiting or running", registry=self.registry)
-        self.hashing_calls = Gauge(
-            "ostiary_hashing_calls", "Calls that computed hashes, several in lanes", registry=self.registry
+        self.hashing_running = Gauge("ostiary_hashing_running", "Hashes that threads have in hand", registry=self.registry)
+        self.hashing_thread_seconds = Gauge(
+            "ostiary_hashing_thread_seconds", "For how long threads had a hash in hand, all told", registry=self.registry
+        )
+        self.hashing_lane_seconds = Gauge(
+            "ostiary_hashing_lane_seconds", "For how long hashes were in hand, all told", registry=self.registry
         )
         self.hashing_done = Gauge("ostiary_hashing_done", "Hashes asked for and ended", registry=self.registry)
         self.hashing_wait = Gauge("ostiary_hashing_wait_seconds", "Estimated wait of one who came now", registry=self.registry)
