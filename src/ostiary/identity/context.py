@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import msgspec
+
 from ostiary.crypto.handshake import Handshake
 from ostiary.crypto.keys import Keys
 from ostiary.crypto.passwords import PasswordHasher
@@ -30,11 +32,12 @@ if TYPE_CHECKING:
     from ostiary.identity.rules import Rules
 
 MICROSECONDS = 1_000_000
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def micros(duration: timedelta) -> int:
     """A duration in microseconds, the unit of every stored time."""
-    return duration // timedelta(microseconds=1)
+    return duration // _MICROSECOND
 
 
 def new_id() -> str:
@@ -42,8 +45,7 @@ def new_id() -> str:
     return str(uuid4())
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """Who asks, as far as the network can tell.
 
     `device` is the signed mark of an earlier sign-in, if one was presented; who `is_gone` waits for no answer any more.
@@ -89,8 +91,7 @@ class Services:
     """Digests of places whose rows this process has written lately, the oldest first, and when (`identity.places`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """One line of the log, written once its unit of work is durable."""
 
     event: str
@@ -153,7 +154,7 @@ class begin:  # noqa: N801 - reads as a verb: `async with begin(services, client
 
 
 def _write_log(ctx: Context, outcome: Outcome) -> None:
-    ctx.services.metrics.events.labels(outcome.event).inc()
+    ctx.services.metrics.count(outcome.event)
     keys: dict[str, Any] = {"account": outcome.account_id, "address": ctx.client.address}
     if outcome.reason:
         keys["reason"] = outcome.reason

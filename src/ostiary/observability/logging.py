@@ -7,7 +7,8 @@ import re
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import NoReturn, TextIO
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import structlog
@@ -15,11 +16,6 @@ from structlog.typing import EventDict, Processor
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("ostiary")
-
-
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
-_STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
 _GIVES_ACCESS = re.compile(r"[^\s\"'()<>=:,/\\]+@[\w.-]+|\blp_\w{16,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*")
 """An address, and the tokens of both wires."""
 
@@ -33,23 +29,57 @@ _QUIETER = {
 }
 
 
-class _Output:
-    """Where this program's own lines go and what they look like; `set_up` chooses. Other libraries' go by way of `logging`."""
+def _json_line(event: EventDict) -> str:
+    if event.get("exc_info"):
+        event = structlog.processors.format_exc_info(None, "", event)
+    return msgspec.json.encode(event, enc_hook=str).decode("utf-8", "replace")
 
-    stream: TextIO = sys.stderr
+
+class _Output:
+    """Which lines are written and what they look like; `set_up` chooses."""
+
     least = logging.INFO
-    render: Callable[[EventDict], str]
+    render: Callable[[EventDict], str] = staticmethod(_json_line)
+
+
+class _Log:
+    """This program's own lines, written at once; those of other libraries go by way of `logging`."""
+
+    def info(self, event: str, **keys: Any) -> None:  # noqa: ANN401 - whatever the line should say
+        """A line."""
+        self._write("info", logging.INFO, event, keys)
+
+    def warning(self, event: str, **keys: Any) -> None:  # noqa: ANN401
+        """A line that an operator should look at."""
+        self._write("warning", logging.WARNING, event, keys)
+
+    def error(self, event: str, **keys: Any) -> None:  # noqa: ANN401
+        """A line that an operator must look at."""
+        self._write("error", logging.ERROR, event, keys)
+
+    def exception(self, event: str, **keys: Any) -> None:  # noqa: ANN401
+        """The same with the trace of the exception that is being handled."""
+        self._write("error", logging.ERROR, event, {**keys, "exc_info": True})
+
+    def _write(self, level: str, number: int, event: str, keys: EventDict) -> None:
+        if number < _Output.least:
+            return
+        line = _placed(None, "", {**keys, "event": event, "level": level})
+        line["logger"] = "ostiary"
+        sys.stderr.write(f"{_rendered(None, '', line)}\n")
+
+
+log = _Log()
 
 
 def set_up(log_format: str, level: str) -> None:
     """Send every log line of this process to standard error in one format."""
     is_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
-    _Output.stream = sys.stderr
     _Output.least = logging.getLevelNamesMapping()[level.upper()]
     # Not the renderer's own choice: where `rich` is installed that shows local variables, and with them passwords.
     console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
     _Output.render = staticmethod(_json_line if is_json else lambda event: console(None, "", event))
-    shared: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, _STAMP, _with_request_id]
+    shared: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, _placed]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -63,25 +93,6 @@ def set_up(log_format: str, level: str) -> None:
     for name, quieter in _QUIETER.items():
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).setLevel(quieter)
-    structlog.configure(
-        processors=[_loud_enough, structlog.stdlib.add_log_level, _STAMP, _with_request_id, _write],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=lambda *_: None,
-        cache_logger_on_first_use=True,
-    )
-
-
-def _loud_enough(_logger: object, method: str, event: EventDict) -> EventDict:
-    if _LEVELS.get(method, logging.ERROR) < _Output.least:
-        raise structlog.DropEvent
-    return event
-
-
-def _write(_logger: object, _method: str, event: EventDict) -> NoReturn:
-    """The end of a line: written here, and handed to nobody else."""
-    event["logger"] = "ostiary"
-    _Output.stream.write(f"{_rendered(None, '', event)}\n")
-    raise structlog.DropEvent
 
 
 def _rendered(_logger: object, _method: str, event: EventDict) -> str:
@@ -90,13 +101,9 @@ def _rendered(_logger: object, _method: str, event: EventDict) -> str:
     return _GIVES_ACCESS.sub("(hidden)", line) if "@" in line or "lp_" in line or "eyJ" in line else line
 
 
-def _json_line(event: EventDict) -> str:
-    if event.get("exc_info"):
-        event = structlog.processors.format_exc_info(None, "", event)
-    return msgspec.json.encode(event, enc_hook=str).decode("utf-8", "replace")
-
-
-def _with_request_id(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _placed(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """With its moment, and the request that it belongs to."""
+    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     if found := request_id.get():
         event.setdefault("request_id", found)
     return event

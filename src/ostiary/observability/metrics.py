@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 MICROSECONDS = 1_000_000
@@ -13,6 +15,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.events = Counter("ostiary_events", "Outcomes, by audit event", ["event"], registry=self.registry)
+        self._event = cache(self.events.labels)
         self.refusals = Counter("ostiary_refusals", "Refusals, by code", ["code"], registry=self.registry)
         self.limited = Counter("ostiary_limited", "Requests over a limit, by limit", ["limit"], registry=self.registry)
         self.limited_at = Gauge(
@@ -58,6 +61,10 @@ class Metrics:
             "ostiary_audit_broken", "1 when the ends of the audit's chain are not as they were signed", registry=self.registry
         )
         self.mails = Counter("ostiary_mails", "Mails, by outcome", ["outcome"], registry=self.registry)
+
+    def count(self, event: str) -> None:
+        """An outcome."""
+        self._event(event).inc()
 
     def describe_limit(self, name: str, capacity: int, seconds: float) -> None:
         """Show a limit before anybody meets it."""
