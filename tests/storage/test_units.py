@@ -54,7 +54,8 @@ async def test_a_unit_reads_what_it_wrote(database: Database) -> None:
     await unit.rollback()
 
 
-async def test_a_rollback_undoes_this_unit_and_no_other(database: Database) -> None:
+@pytest.mark.parametrize("first", ["kept", "undone"])
+async def test_a_rollback_undoes_this_unit_and_no_other(database: Database, first: str) -> None:
     kept, undone = database.unit(), database.unit()
 
     async def keep() -> None:
@@ -65,7 +66,7 @@ async def test_a_rollback_undoes_this_unit_and_no_other(database: Database) -> N
         await undone.run(put, name="undone", value="", now=1)
         await undone.rollback()
 
-    await asyncio.gather(keep(), undo())
+    await asyncio.gather(*((keep(), undo()) if first == "kept" else (undo(), keep())))
 
     assert await database.unit().one(value_of, name="kept") == ""
     assert await database.unit().one(value_of, name="undone") is None

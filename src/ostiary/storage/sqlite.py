@@ -1,7 +1,7 @@
 """SQLite: reads inline on the loop, one writer whose commits are grouped and whose fsync never blocks the loop.
 
 A durable commit costs 160 us alone and 30 us in company (docs/decisions/002-data-layer.md), so units that wait for the writer
-while a commit is being written all go into the next one, each behind its own savepoint.
+while a commit is being written all go into the next one, each behind the first with a savepoint of its own.
 """
 
 from __future__ import annotations
@@ -50,12 +50,22 @@ def prepare_file(path: str) -> None:
 class _Group:
     """Units that become durable together."""
 
-    __slots__ = ("durable", "size")
+    __slots__ = ("_waiting", "size")
 
     def __init__(self) -> None:
-        self.durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.durable.add_done_callback(lambda future: future.cancelled() or future.exception())
         self.size = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def durable(self) -> asyncio.Future[None]:
+        """Done when the group is durable. Each unit's own: one that is waited for no more takes it from nobody else."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        return future
+
+    def settle(self, error: BaseException | None) -> None:
+        """Tell each unit, as the commit ended."""
+        for future in self._waiting:
+            _settle(future, error)
 
 
 class _Thread:
@@ -112,7 +122,7 @@ class _Writer:
         self._group: _Group | None = None
 
     async def enter(self) -> _Group:
-        """Wait for the writer, join or open the group's transaction, and set a savepoint."""
+        """Wait for the writer, and join or open the group's transaction: behind a savepoint, unless nobody's writes are in it."""
         if not self._idle.is_set():
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -125,23 +135,27 @@ class _Writer:
         else:
             self._idle.clear()
         group = self._group or await self._begin()
-        try:
-            self.connection.execute("SAVEPOINT unit")
-        except BaseException as error:
-            self._pass_on()
-            raise _translated(error) from error
+        if group.size:
+            try:
+                self.connection.execute("SAVEPOINT unit")
+            except BaseException as error:
+                self._pass_on()
+                raise _translated(error) from error
         group.size += 1
         return group
 
-    def leave(self, *, keep: bool) -> None:
-        """End the savepoint and hand the writer on; the unit is durable when its group is."""
-        if self.connection.in_transaction:
+    def leave(self, group: _Group, *, keep: bool) -> None:
+        """Keep or undo what the unit wrote, and hand the writer on; the unit is durable when its group is."""
+        if not self.connection.in_transaction:
+            # A full disk or a failing one: SQLite has undone the whole transaction, and every unit in it must hear of it.
+            group.settle(UnavailableError("the transaction was undone"))
+            self._group = None
+        elif group.size > 1:
             if not keep:
                 self.connection.execute("ROLLBACK TO unit")
             self.connection.execute("RELEASE unit")
-        elif self._group is not None:
-            # A full disk or a failing one: SQLite has undone the whole transaction, and every unit in it must hear of it.
-            self._group.durable.set_exception(UnavailableError("the transaction was undone"))
+        elif not keep:
+            self.connection.execute("ROLLBACK")
             self._group = None
         self._pass_on()
 
@@ -204,12 +218,9 @@ class _Writer:
         self.connection.execute("COMMIT")
 
     def _committed(self, group: _Group, error: BaseException | None) -> None:
-        if error is None:
-            group.durable.set_result(None)
-        else:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            group.durable.set_exception(_translated(error))
+        if error is not None and self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+        group.settle(_translated(error) if error is not None else None)
         self._pass_on()
 
 
@@ -260,13 +271,14 @@ class SQLiteUnit:
     async def commit(self) -> None:
         if self._group is not None:
             group, self._group = self._group, None
-            self._writer.leave(keep=True)
-            await asyncio.shield(group.durable)
+            durable = group.durable()
+            self._writer.leave(group, keep=True)
+            await durable
 
     async def rollback(self) -> None:
         if self._group is not None:
-            self._group = None
-            self._writer.leave(keep=False)
+            group, self._group = self._group, None
+            self._writer.leave(group, keep=False)
 
     def _execute(self, compiled: Compiled, values: dict[str, Any]) -> sqlite3.Cursor:
         if compiled.fixed:
