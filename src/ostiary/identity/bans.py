@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, literal_column, or_, select, true
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, delete, or_, select
 
 from ostiary.identity import accounts, audit, devices, sessions
 from ostiary.identity.accounts import Arrival, Candidate
@@ -40,15 +40,14 @@ class Ban(msgspec.Struct, frozen=True):
 
 
 class _Arriving(msgspec.Struct, frozen=True):
-    """The ban of a network, and whom an identifier names."""
+    """Whom an identifier names, or a neighbour of theirs, and whether the network is banned."""
 
+    candidate: Candidate
     is_shut_out: bool
-    until: int | None
-    candidate: Candidate | None
 
 
-def _arriving_of(ban_id: str | None, until: int | None, *candidate: object) -> _Arriving:
-    return _Arriving(ban_id is not None, until, None if candidate[0] is None else accounts.candidate_of(*candidate))
+def _arriving_of(*row: object) -> _Arriving:
+    return _Arriving(accounts.candidate_of(*row[:-1]), row[-1] is not None)
 
 
 _put = Statement(
@@ -59,22 +58,25 @@ _put = Statement(
         set_={name: statement.excluded[name] for name in ("reason", "created_at", "expires_at")},
     ),
 )
-_in_force = or_(bans.c.expires_at.is_(None), bans.c.expires_at > bindparam("now"))
-_find = Query(Ban, select(bans).where(bans.c.kind == bindparam("kind"), bans.c.subject == bindparam("subject"), _in_force))
-_of_address = or_(bans.c.kind == ADDRESS, bans.c.kind == EARNED)
+
+
+def _lasts(ban: FromClause) -> ColumnElement[bool]:
+    return or_(ban.c.expires_at.is_(None), ban.c.expires_at > bindparam("now"))
+
+
+def _is_of_network(ban: FromClause) -> ColumnElement[bool]:
+    return and_(or_(ban.c.kind == ADDRESS, ban.c.kind == EARNED), ban.c.subject == bindparam("network"), _lasts(ban))
+
+
+_find = Query(Ban, select(bans).where(bans.c.kind == bindparam("kind"), bans.c.subject == bindparam("subject"), _lasts(bans)))
 # In the order of their kinds: what an operator decided comes first.
-_find_address = Query(
-    Ban, select(bans).where(_of_address, bans.c.subject == bindparam("network"), _in_force).order_by(bans.c.kind).limit(1)
-)
-_candidate = accounts.CANDIDATE.subquery()
-_shut_out = and_(_of_address, bans.c.subject == bindparam("network"), _in_force)
+_find_address = Query(Ban, select(bans).where(_is_of_network(bans)).order_by(bans.c.kind).limit(1))
+_network_bans = bans.alias("network_bans")
 _arriving = Query(
     _arriving_of,
-    select(bans.c.id.label("shut_out"), bans.c.expires_at.label("until"), *_candidate.c).select_from(
-        select(literal_column("1")).subquery().outerjoin(bans, _shut_out).outerjoin(_candidate, true())
-    ),
+    accounts.CANDIDATE.add_columns(_network_bans.c.id.label("shut_out")).outerjoin(_network_bans, _is_of_network(_network_bans)),
 )
-_list = Query(Ban, select(bans).where(_in_force).order_by(bans.c.created_at))
+_list = Query(Ban, select(bans).where(_lasts(bans)).order_by(bans.c.created_at))
 _lift = Statement(delete(bans).where(bans.c.kind == bindparam("b_kind"), bans.c.subject == bindparam("b_subject")))
 _sweep = Statement(delete(bans).where(bans.c.expires_at < bindparam("before")))
 
@@ -102,10 +104,9 @@ async def check_arrival(ctx: Context, email: object, kind: str) -> Arrival:
     # What no address can be is looked for as the empty one: the statement is the same, whoever asks.
     address = accounts.canonical(email) if isinstance(email, str) and email.isprintable() else ""
     found = await ctx.db.one(_arriving, email=address, kind=kind, network=network(ctx.client.address), now=ctx.now)
-    candidate = found.candidate if found is not None else None
-    # As in `accounts.candidate`: for an address that nobody has, another's row was read.
-    whom = candidate if candidate is not None and candidate.account.email == address else None
-    if found is not None and found.is_shut_out:
+    # As in `accounts.candidate`: for an address that nobody has, another's row was read, and none only where nobody has any.
+    whom = found.candidate if found is not None and found.candidate.account.email == address else None
+    if found is None or found.is_shut_out:
         await check_address(ctx, whom.account.id if whom is not None else None)
     return Arrival(address, kind, whom)
 
