@@ -18,7 +18,7 @@ from httptools import parse_url
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from ostiary.dialects.front_desk import TRANSPORT
+from ostiary.dialects.front_desk import ARRIVED, TRANSPORT
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -60,6 +60,10 @@ class Cycle(RequestResponseCycle):
     """Waits for the body."""
     part: Callable[[], None]
     """Ends the connection behind this answer, though its request's body is still coming."""
+
+    def arrived(self) -> bytes | None:
+        """The request's body, if all of it is here: nearly always, and then nobody needs to wait for it against the clock."""
+        return None if self.more_body or self.disconnected else bytes(self.body)
 
     async def send(self, message: ASGISendEvent) -> None:
         """ASGI."""
@@ -220,6 +224,7 @@ class Connection(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         cycle.part = self._part
+        scope[ARRIVED] = cycle.arrived  # type: ignore[literal-required]
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:

@@ -7,8 +7,8 @@ neither knows the path, what is presented decides (contract, "Both wires on one 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from random import getrandbits
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -30,6 +30,8 @@ MAX_SAML_BODY = 512 * 1024
 """256 KB of XML (`federation.saml_xml.MAX_BYTES`) in Base64, in a form: groups by the hundred stand in such answers."""
 TRANSPORT = "ostiary.transport"
 """Where a server may leave the connection in the scope: whoever has hung up is not hashed for."""
+ARRIVED = "ostiary.arrived"
+"""Where a server may leave a function that gives the body if all of it is here; else, and for None, it is waited for."""
 MEETING_PATHS = frozenset({"/api/auth/register", "/api/user/delete"})
 _TOO_SLOW = Fault(408, "The body took too long", "body_too_slow")
 _NOBODY = Client("")
@@ -96,7 +98,8 @@ class FrontDesk:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        identifier = os.urandom(8).hex()
+        # A name for the log, and nothing that guards anything.
+        identifier = f"{getrandbits(64):016x}"
         request_id.set(identifier)
         call = Call(scope, b"", self._services, _NOBODY)
         call.client = self._client(call, identifier)
@@ -128,6 +131,8 @@ class FrontDesk:
 
     async def _answer(self, call: Call, receive: Receive) -> Response:
         """Choose the wire, read the body, and let the wire answer."""
+        # Taken out, since it leads back to the scope: nothing is left for the collector of garbage.
+        arrived = call.scope.pop(ARRIVED, None)
         if call.method == "OPTIONS":
             return self._options(call)
         wire = self._by_path(call)
@@ -137,7 +142,7 @@ class FrontDesk:
             return self._head(call, wire) or await self._hand_over(call, wire)
         if call.method in _WITH_BODY:
             try:
-                call.body = await self._body(call, receive)
+                call.body = await self._body(call, receive, arrived)
             except _TooLargeError:
                 return wire.too_large(call)
             except _TooSlowError:
@@ -146,19 +151,24 @@ class FrontDesk:
             wire = self._by_contents(call, wire)
         return await self._hand_over(call, wire)
 
-    async def _hand_over(self, call: Call, wire: Wire) -> Response:
+    def _hand_over(self, call: Call, wire: Wire) -> Awaitable[Response]:
         is_opened = (call.method, call.path) in wire.opened
         if is_opened and self._pages is not None and _wants_page(call) and self._has_pages(call):
             call.scope[PAGES] = self._pages
-        return await wire.answer(call)
+        return wire.answer(call)
 
-    async def _body(self, call: Call, receive: Receive) -> bytes:
+    async def _body(self, call: Call, receive: Receive, arrived: Callable[[], bytes | None] | None) -> bytes:
         most, seconds = self._max_body, self._body_seconds
         if call.path.startswith(VAULT_PATHS):
             most, seconds = self._max_vault_body, VAULT_PATIENCE * seconds
         if call.path in SAML_PATHS:
             most = max(most, MAX_SAML_BODY)
-        return await _read_body(call.last(b"content-length") or b"", receive, most, seconds)
+        body = arrived() if arrived is not None else None
+        if body is None:
+            return await _read_body(call.last(b"content-length") or b"", receive, most, seconds)
+        if len(body) > most:
+            raise _TooLargeError
+        return body
 
     def _turned_away(self, call: Call, fault: Fault) -> Response:
         host = (call.header(b"host") or "")[:80] if fault.reason.startswith("host") else None

@@ -102,7 +102,7 @@ class Call:
         wanted = name.encode()
         for part in self.scope["query_string"].split(b"&"):
             key, _, value = part.partition(b"=")
-            if unquote_to_bytes(key) == wanted:
+            if key == wanted or (b"%" in key and unquote_to_bytes(key) == wanted):
                 return unquote_to_bytes(value.replace(b"+", b" ") if plus_is_blank else value).decode("utf-8", "replace")
         return None
 

@@ -124,10 +124,10 @@ class Wire:
             app.add_api_route(path, _adapted(endpoint), **entry)
         return app
 
-    async def answer(self, call: Call) -> Response:
+    def answer(self, call: Call) -> Awaitable[Response]:
         """The answer, whatever happens."""
         endpoint = self.exact.get((call.method, call.path))
-        return await (endpoint(call) if endpoint is not None else self._by_pattern(call))
+        return endpoint(call) if endpoint is not None else self._by_pattern(call)
 
     @property
     def answers(self) -> Mapping[str, Answer]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from functools import partial
 
 from starlette.responses import Response
@@ -56,10 +56,10 @@ class Pages(Wire):
         """Serve `endpoint`. A page's GET changes nothing, so that neither a scanner nor a prefetch does."""
         self.route(method, path, endpoint, summary=path, answers={200: {}})
 
-    async def answer(self, call: Call) -> Response:
+    def answer(self, call: Call) -> Awaitable[Response]:
         call.scope[ASSETS] = self._assets
         call.scope[DEPARTURE] = self._departure
-        return await super().answer(call)
+        return super().answer(call)
 
     @property
     def answers(self) -> Mapping[str, Answer]:

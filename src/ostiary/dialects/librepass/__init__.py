@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 
 from starlette.responses import Response
@@ -43,10 +43,10 @@ class LibrePass(Wire):
             "key_verification": partial(verification.answer, style=auth.VERIFICATION, template="key_verification"),
         }
 
-    async def answer(self, call: Call) -> Response:
+    def answer(self, call: Call) -> Awaitable[Response]:
         """As every wire, and RATE_LIMIT_ENABLED=false switches this one's limits off."""
         call.is_limited = call.settings.limits.librepass_limits
-        return await super().answer(call)
+        return super().answer(call)
 
     def refused(self, call: Call, refusal: Refusal) -> Response:
         return errors.answer(call, refusal)
