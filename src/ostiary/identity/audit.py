@@ -172,7 +172,9 @@ async def record(ctx: Context, event: Event, account_id: str | None = None, reas
         device=_device(ctx, account_id),
         detail=msgspec.json.encode(detail).decode() if detail else "{}",
     )
-    await ctx.db.run(_record, **{**msgspec.structs.asdict(row), "seal": seal_of(ctx.services, row)})
+    written = msgspec.structs.asdict(row)
+    written["seal"] = seal_of(ctx.services, row)
+    await ctx.db.run(_record, **written)
     ctx.outcomes.append(Outcome(event.value, account_id, reason or None, event in WARNINGS))
 
 

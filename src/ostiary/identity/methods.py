@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
+
+import msgspec
 
 from ostiary.identity.accounts import Candidate
 from ostiary.identity.context import Context
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+
+class Verified(msgspec.Struct, frozen=True):
     """A right proof: whose it is, how they proved it (RFC 8176), and what the session should remember of it."""
 
     candidate: Candidate
@@ -19,7 +22,7 @@ class Verified:
     renewed_config: str | None = None
     """The same credential stored better, if it should be."""
     handshake_epoch: int | None = None
-    detail: Mapping[str, str] = field(default_factory=dict)
+    detail: Mapping[str, str] = NOTHING
     """What the audit should say of it besides: never a value that is secret."""
 
 

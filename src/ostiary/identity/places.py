@@ -46,19 +46,20 @@ def is_noted(ctx: Context, account_id: str, household: str) -> bool:
 
     The row may be gone sooner only with its account, whose id never comes back.
     """
-    noted_at = ctx.services.noted_places.get(_household(ctx, account_id, household) + _client(ctx, account_id))
+    noted_at = ctx.services.noted_places.get(_whole(ctx, account_id, household))
     return noted_at is not None and noted_at <= ctx.now < noted_at + NOTED_FOR
 
 
 async def remember(ctx: Context, account_id: str, household: str) -> None:
     """The account has a session from here, which is not noted yet."""
-    place, client, now = _household(ctx, account_id, household), _client(ctx, account_id), ctx.now
-    await ctx.db.run(_remember, account_id=account_id, household=place, client=client, seen_at=now)
+    whole, now = _whole(ctx, account_id, household), ctx.now
+    row = {"household": _household(ctx, account_id, household), "client": _client(ctx, account_id)}
+    await ctx.db.run(_remember, account_id=account_id, **row, seen_at=now)
 
     async def note() -> None:
         noted = ctx.services.noted_places
-        noted.pop(place + client, None)
-        noted[place + client] = now
+        noted.pop(whole, None)
+        noted[whole] = now
         if len(noted) > MOST_NOTED:
             del noted[next(iter(noted))]
 
@@ -76,3 +77,8 @@ def _household(ctx: Context, account_id: str, household: str) -> bytes:
 
 def _client(ctx: Context, account_id: str) -> bytes:
     return ctx.services.digester.digest("client", f"{account_id} {ctx.client.user_agent}")[:_LENGTH]
+
+
+def _whole(ctx: Context, account_id: str, household: str) -> bytes:
+    """What this process remembers a place and its client by: one digest, where a row has two."""
+    return ctx.services.digester.digest("place", f"{account_id} {household} {ctx.client.user_agent}")

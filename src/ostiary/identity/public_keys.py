@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from ostiary.crypto import x25519
@@ -44,25 +42,26 @@ class Config(msgspec.Struct, frozen=True):
     """Sealed, hex."""
 
 
-@dataclass(frozen=True, slots=True)
-class SharedKey:
+class SharedKey(msgspec.Struct, frozen=True):
     """An e-mail and the secret shared with the server, 64 hex digits."""
 
     email: str
     shared_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewKey:
+class NewKey(msgspec.Struct, frozen=True):
     """A public key and the proof that its holder has the private one."""
 
     public_key: str
     shared_key: str
 
 
+_configs = msgspec.json.Decoder(Config)
+
+
 def of(candidate: Candidate | None) -> Config | None:
     """The candidate's key, if it has one."""
-    return msgspec.json.decode(candidate.config, type=Config) if candidate and candidate.config else None
+    return _configs.decode(candidate.config) if candidate and candidate.config else None
 
 
 def accepted_keys(ctx: Context, session: Session | None = None) -> list[ServerKey]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -76,8 +75,7 @@ class SessionRequest(msgspec.Struct, frozen=True):
     last_step: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Refreshed:
+class Refreshed(msgspec.Struct, frozen=True):
     """The family's newest token: its session as it stands now, and when that token came to be (microseconds)."""
 
     principal: Principal
@@ -169,7 +167,7 @@ _oldest = (
         _sessions.c.epoch == bindparam("b_epoch"),
         _sessions.c.revoked_at.is_(None),
     )
-    .order_by(_sessions.c.created_at.desc(), _sessions.c.id)
+    .order_by(_sessions.c.created_at.desc())
     .offset(bindparam("keep"))
     .limit(1000)
 )

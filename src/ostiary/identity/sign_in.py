@@ -6,8 +6,6 @@ Whatever the way, bans, policy, the verified address and the factors owed are lo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 
 import msgspec
 
@@ -29,7 +27,7 @@ from ostiary.identity import (
 from ostiary.identity.accounts import Account, Arrival, Candidate
 from ostiary.identity.context import Context
 from ostiary.identity.factors import FactorProof
-from ostiary.identity.methods import Proof, Verified
+from ostiary.identity.methods import NOTHING, Proof, Verified
 from ostiary.identity.refusals import (
     AddressUnverified,
     Banned,
@@ -42,26 +40,21 @@ from ostiary.identity.refusals import (
 )
 from ostiary.identity.sessions import Session, SessionRequest
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
+class SignedIn(msgspec.Struct, frozen=True):
     """Let in."""
 
     account: Account
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
-class FactorRequired:
+class FactorRequired(msgspec.Struct, frozen=True):
     """The first proof is right and a factor is owed: the challenge waits under the token's digest."""
 
     account: Account
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True):
     """What the caller wants to get: the session, and the token under which a challenge would wait."""
 
     session: SessionRequest

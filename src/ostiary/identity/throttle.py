@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import unicodedata
-from dataclasses import dataclass
+
+import msgspec
 
 from ostiary.identity import audit, devices, evenness, places, spraying
 from ostiary.identity.accounts import Candidate
@@ -22,8 +23,7 @@ HOUSEHOLD, NEIGHBOURHOOD = 64, 48
 """Bits of an IPv6 address that one household has whole, and that one customer may have whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """A counted try, to be uncounted when the proof turns out right. `name` is the digest of what a stranger tried to be."""
 
     counted: Wanted

@@ -53,15 +53,11 @@ class MemoryLimits:
         return taken
 
     async def give_back(self, rule: Rule, key: str, now: int) -> None:
-        found = self._find(rule, key, now)
-        if found.used > 1:
-            self._keep(found, -1)
-        elif found.used == 1:
-            self._table.drop(found.tag)
+        self._give_back(rule, key, now)
 
     async def give_back_each(self, wanted: Wanted, now: int) -> None:
         for rule, key in wanted:
-            await self.give_back(rule, key, now)
+            self._give_back(rule, key, now)
 
     async def forget(self, rule: Rule, key: str) -> None:
         self._table.drop(self._tag(rule, key))
@@ -71,6 +67,13 @@ class MemoryLimits:
 
     async def close(self) -> None:
         """Nothing outlives the process."""
+
+    def _give_back(self, rule: Rule, key: str, now: int) -> None:
+        found = self._find(rule, key, now)
+        if found.used > 1:
+            self._keep(found, -1)
+        elif found.used == 1:
+            self._table.clear(found.slot)
 
     def _find(self, rule: Rule, key: str, now: int) -> _Found:
         table, tag = self._table, self._tag(rule, key)

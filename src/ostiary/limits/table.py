@@ -65,7 +65,12 @@ class Table:
         """Forget this tag."""
         slot = self.find(tag)
         if slot >= 0:
-            self._clear(slot)
+            self.clear(slot)
+
+    def clear(self, slot: int) -> None:
+        """Free a row in use."""
+        self._tags[slot] = _FREE
+        self.rows -= 1
 
     def _start(self, tag: int) -> int:
         """The first row of the tag's set: by as many bits as there are whole doublings of sets, and one more behind the split."""
@@ -100,7 +105,7 @@ class Table:
             if self._tags[slot] == _FREE:
                 continue
             if self._is_over(slot, now):
-                self._clear(slot)
+                self.clear(slot)
             else:
                 kept += 1
         if kept > WAYS * LOAD and self._sets < self._most_sets:
@@ -127,10 +132,6 @@ class Table:
         rule, since = self._rules[self._rule[slot]], self.since[slot]
         used, _ = left(rule, self.used[slot], since, now)
         return used / rule.capacity, rule.guards, since
-
-    def _clear(self, slot: int) -> None:
-        self._tags[slot] = _FREE
-        self.rows -= 1
 
 
 def _pages(size: int) -> mmap:
