@@ -17,7 +17,7 @@ from sqlalchemy import delete, func, select, update
 
 from ostiary.identity import audit, audit_chain
 from ostiary.identity.audit import Event
-from ostiary.identity.audit_chain import BATCH, BrokenChainError, Verdict
+from ostiary.identity.audit_chain import BATCH, PAGE, BrokenChainError, Verdict
 from ostiary.identity.audit_walk import Place
 from ostiary.identity.context import Client
 from ostiary.jobs import DAY
@@ -151,7 +151,7 @@ async def test_a_row_that_was_changed_before_it_was_linked_is_named_then_and_lat
 
 
 async def test_rows_of_before_the_chain_are_taken_in_once(house: House) -> None:
-    await write(house, BATCH + 2)
+    await write(house, PAGE + 2)
     async with house.begin() as ctx:
         await ctx.db.run(Statement(update(audit_events).values(seal=None)))
     first = await verified(house)
@@ -163,7 +163,7 @@ async def test_rows_of_before_the_chain_are_taken_in_once(house: House) -> None:
 
     assert {finding.kind for finding in first.findings} == {"ends", "foreign"}
     verdict = await verified(house)
-    assert verdict.checked == BATCH + 3
+    assert verdict.checked == PAGE + 3
     assert late <= named(verdict)
     assert {row for finding in verdict.findings for row in finding.rows} == late
 

@@ -21,8 +21,10 @@ from ostiary.identity.context import Client, Context, Services, begin
 from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import audit_events, markers
 
-BATCH = 256
-"""So many rows at most are linked or swept in one transaction: on SQLite it holds the only writer."""
+BATCH = 32
+"""So many rows at most are linked or swept in one transaction: on SQLite that holds the loop and the writer for a millisecond."""
+PAGE = 256
+"""So many rows are read at once when they are only looked at."""
 MARKER = "audit_chain"
 
 
@@ -83,11 +85,11 @@ _unlinked = Query(
         or_(_events.at > bindparam("at"), and_(_events.at == bindparam("at"), _events.id > bindparam("id"))),
     )
     .order_by(_events.at, _events.id)
-    .limit(BATCH),
+    .limit(bindparam("most")),
 )
 _after = Query(
     AuditEvent,
-    select(audit_events).where(_events.position > bindparam("position")).order_by(_events.position).limit(BATCH),
+    select(audit_events).where(_events.position > bindparam("position")).order_by(_events.position).limit(bindparam("most")),
 )
 _waiting: Query[tuple[int, int | None]] = Query(
     lambda count, since: (count, since), select(func.count(), func.min(_events.at)).where(_events.position.is_(None))
@@ -95,7 +97,7 @@ _waiting: Query[tuple[int, int | None]] = Query(
 _last = Query(int, select(_events.position).where(_events.position.is_not(None)).order_by(_events.position.desc()).limit(1))
 _below = Query(
     AuditEvent,
-    select(audit_events).where(_events.position <= bindparam("position")).order_by(_events.position).limit(BATCH),
+    select(audit_events).where(_events.position <= bindparam("position")).order_by(_events.position).limit(PAGE),
 )
 _link = Statement(
     update(audit_events)
@@ -174,7 +176,7 @@ async def restart(ctx: Context) -> int:
 
 async def _link_some(ctx: Context) -> tuple[int, Place]:
     text = await ctx.db.one(_marker)
-    rows = await ctx.db.all(_unlinked, at=-1, id="")
+    rows = await ctx.db.all(_unlinked, at=-1, id="", most=BATCH)
     if text is None:
         ends = await _first_ends(ctx)
         text = _encoded(ctx, ends)
@@ -212,7 +214,7 @@ async def _sweep_some(ctx: Context, before: int) -> int:
     if text is None:
         return 0
     ends = _decoded(ctx, text)
-    rows = await ctx.db.all(_after, position=ends.floor.position)
+    rows = await ctx.db.all(_after, position=ends.floor.position, most=BATCH)
     old = list(takewhile(lambda row: row.at < before and (row.position or 0) <= ends.head.position, rows))
     if not old:
         return 0
@@ -233,7 +235,7 @@ async def _walked(ctx: Context, walk: Walk, until: int) -> AsyncIterator[Place]:
     """Every place up to that number, the floor first."""
     yield walk.place
     while walk.place.position < until:
-        rows = await ctx.db.all(_after, position=walk.place.position)
+        rows = await ctx.db.all(_after, position=walk.place.position, most=PAGE)
         if not rows or rows[0].position != walk.place.position + 1:
             floor = await _floor(ctx)
             if floor is not None and floor.position > walk.place.position:
@@ -265,7 +267,7 @@ async def _beyond(ctx: Context, ends: Ends, walk: Walk, last: int) -> list[Findi
 async def _look_at_waiting(ctx: Context, *, is_open: bool) -> tuple[int, int | None, list[Finding]]:
     count, since, findings = 0, None, []
     at, row_id = -1, ""
-    while rows := await ctx.db.all(_unlinked, at=at, id=row_id):
+    while rows := await ctx.db.all(_unlinked, at=at, id=row_id, most=PAGE):
         for row in rows:
             count += 1
             since = row.at if since is None else since
