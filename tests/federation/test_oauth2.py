@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from base64 import urlsafe_b64encode
@@ -10,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
@@ -172,7 +172,7 @@ async def test_an_address_is_verified_when_the_provider_says_so_and_not_before(
 ) -> None:
     serve(op, {"/token": {"access_token": "theirs"}, "/me": user})
     house = await make_house()
-    played = dataclasses.replace(preset, token_url=f"{op.issuer}/token", profile_url=f"{op.issuer}/me")
+    played = msgspec.structs.replace(preset, token_url=f"{op.issuer}/token", profile_url=f"{op.issuer}/me")
     line = Transport(timedelta(seconds=5))
     install(house)[preset.name] = OAuth2Provider(played, CLIENT_ID, CLIENT_SECRET, line, may_create=True)
 
@@ -186,7 +186,7 @@ async def test_an_address_is_verified_when_the_provider_says_so_and_not_before(
 async def test_google_is_openid_connect_with_nothing_to_discover_but_its_document(make_house: MakeHouse, op: Provider) -> None:
     house = await make_house()
     op.clock = house.clock
-    preset = dataclasses.replace(presets.GOOGLE, issuer=op.issuer)
+    preset = msgspec.structs.replace(presets.GOOGLE, issuer=op.issuer)
     known = Registration(CLIENT_ID, lambda: CLIENT_SECRET)
     line = Transport(timedelta(seconds=5))
     install(house)["google"] = OpenIDProvider(preset, known, OpenID(), line, house.clock, may_create=True)
@@ -222,7 +222,7 @@ async def test_apple_posts_its_answer_and_gets_a_secret_that_we_sign(make_house:
         "exp": now + 3600,
     }
     assert claims.header == {"alg": "ES256", "kid": "key", "typ": "JWT"}
-    preset = dataclasses.replace(presets.APPLE, issuer=op.issuer)
+    preset = msgspec.structs.replace(presets.APPLE, issuer=op.issuer)
     # The player on loopback knows one secret alone; that Apple's is right was looked at above.
     known = Registration(CLIENT_ID, lambda: CLIENT_SECRET, is_secret_posted=True)
     line = Transport(timedelta(seconds=5))

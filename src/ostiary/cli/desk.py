@@ -8,10 +8,10 @@ import functools
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from ostiary.app import open_services
@@ -53,8 +53,7 @@ DATABASE_TROUBLE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(msgspec.Struct, frozen=True):
     """What a command works with."""
 
     services: Services

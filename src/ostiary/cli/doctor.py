@@ -7,12 +7,12 @@ import os
 import shutil
 import stat
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 import click
+import msgspec
 from dotenv import dotenv_values
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -52,8 +52,7 @@ _READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _POSTGRESQL_NOW: Query[int | None] = Query(int, select(cast(func.extract("epoch", func.clock_timestamp()) * SECOND, BigInteger)))
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One thing looked at. A `problem` makes the exit code 1."""
 
     about: str
@@ -72,7 +71,7 @@ def doctor() -> Answer:
     is_failure = any(finding.state == "problem" for finding in findings)
     lines = [f"{finding.state.ljust(7)}  {finding.about}: {finding.text}" for finding in findings]
     verdict = "Something is wrong: see the problems above." if is_failure else "Nothing is wrong."
-    value = {"ok": not is_failure, "findings": [asdict(finding) for finding in findings]}
+    value = {"ok": not is_failure, "findings": [msgspec.structs.asdict(finding) for finding in findings]}
     return Answer(value, "\n".join([*lines, "", verdict]), is_failure)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from ostiary.cli import from_librechat, from_librepass
 from ostiary.cli.desk import Desk, on_services
@@ -22,17 +22,16 @@ from ostiary.identity.refusals import AddressTaken
 _dry_run = click.option("--dry-run", is_flag=True, help="Read and check everything, and write nothing.")
 
 
-@dataclass(slots=True)
-class Report:
+class Report(msgspec.Struct):
     """What came of an import: counts of what moved, and account by account what did not, and why."""
 
     is_rehearsal: bool
     read: int = 0
     already_here: int = 0
-    moved: Counter[str] = field(default_factory=Counter)
-    left_behind: list[dict[str, str]] = field(default_factory=list)
-    notes: list[dict[str, str]] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    moved: Counter[str] = msgspec.field(default_factory=Counter)
+    left_behind: list[dict[str, str]] = msgspec.field(default_factory=list)
+    notes: list[dict[str, str]] = msgspec.field(default_factory=list)
+    remarks: list[str] = msgspec.field(default_factory=list)
 
     def answer(self) -> Answer:
         """For programs and for people."""

@@ -7,11 +7,11 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
+import msgspec
 
 UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 LONGEST = timedelta(days=3650)
@@ -23,8 +23,7 @@ class TroubleError(click.ClickException):
     """What a person can do something about: the words name what is wrong and what to do. Exit code 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a command found or did: `value` for programs, `text` for people. A failure makes the exit code 1."""
 
     value: Any

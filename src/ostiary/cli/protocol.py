@@ -11,8 +11,9 @@ import ipaddress
 import resource
 import time
 from asyncio import TimerHandle
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from ostiary.cli.connection import Connection
 from ostiary.dialects.guard import MOST_HEADER_BYTES, MOST_TARGET
@@ -31,8 +32,7 @@ _TOO_LONG = b"HTTP/1.1 414 URI Too Long\r\ncontent-length: 0\r\nconnection: clos
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-@dataclass(slots=True)
-class Desk:
+class Desk(msgspec.Struct):
     """What the connections of one process share."""
 
     head_seconds: float
@@ -40,9 +40,9 @@ class Desk:
     most_per_address: int
     trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     is_behind_hops: bool
-    silent: dict[GuardedProtocol, None] = field(default_factory=dict)
+    silent: dict[GuardedProtocol, None] = msgspec.field(default_factory=dict)
     """Connections whose first head is not whole, the oldest first."""
-    by_address: dict[str, int] = field(default_factory=dict)
+    by_address: dict[str, int] = msgspec.field(default_factory=dict)
     said_at: float = -QUIET_SECONDS
 
     @classmethod

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from ostiary.crypto import otp
 from ostiary.identity.importing import Newcomer
@@ -11,8 +12,7 @@ from ostiary.identity.importing import Newcomer
 _BASE32 = re.compile(r"[A-Za-z2-7 -]+=*")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """One account of the other server. `notes` say what of it does not come along, or comes changed."""
 
     label: str

@@ -6,8 +6,8 @@ The same on every node and after a restart, gone after two periods; so a shared 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from ostiary.crypto import x25519
@@ -15,8 +15,7 @@ from ostiary.crypto import x25519
 MOST_KEPT = 512
 
 
-@dataclass(frozen=True, slots=True)
-class ServerKey:
+class ServerKey(msgspec.Struct, frozen=True):
     """One epoch's key."""
 
     epoch: int

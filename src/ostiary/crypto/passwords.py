@@ -14,10 +14,10 @@ import hmac
 import math
 import secrets
 import unicodedata
-from dataclasses import dataclass
 from hashlib import sha256
 
 import bcrypt
+import msgspec
 
 from ostiary.crypto import foreign
 from ostiary.crypto.hashing import MOST_COST, Asker, Bcrypt, HashingBusyError, HashingPool, LoneTask, fair_threads
@@ -33,16 +33,14 @@ NOBODY = Asker()
 _BCRYPT_ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-@dataclass(frozen=True, slots=True)
-class PasswordHash:
+class PasswordHash(msgspec.Struct, frozen=True):
     """A stored hash: its scheme and its own text."""
 
     scheme: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """Whether the password was right, and whether its hash should be made anew."""
 
     is_right: bool

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from ostiary.http.calls import repeated
 from ostiary.settings import LOOPBACK_HOSTS, Settings
@@ -30,8 +31,7 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """Why a request goes no further: the status, a sentence for who sent it, a word for the log."""
 
     status: int

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -111,8 +110,7 @@ async def verified_claims(token: str, keys: KeySet, allowed: Sequence[str]) -> t
     return algorithm, claims
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(msgspec.Struct, frozen=True):
     """What an ID token must say. `now` and `tolerance` in seconds."""
 
     issuer: str

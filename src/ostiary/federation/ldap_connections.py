@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import ldap3
+import msgspec
 from ldap3.core.exceptions import LDAPException
 
 from ostiary.identity.refusals import Busy, DirectoryUnavailable, Refusal
@@ -53,16 +53,14 @@ class LinkLostError(TroubleError):
         super().__init__(text, is_down=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """A result code (RFC 4511 section 4.1.9) and the directory's own words."""
 
     code: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """An entry found; the names of its attributes are lower-case."""
 
     dn: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
@@ -60,8 +59,7 @@ class Metadata(msgspec.Struct, frozen=True):
         return [name for name in self.id_token_signing_alg_values_supported if name in id_tokens.ALGORITHMS]
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(msgspec.Struct, frozen=True):
     """How the provider knows us. `secret` is asked each time, since Apple's expires; an empty one is a public client."""
 
     client_id: str
@@ -147,7 +145,7 @@ class OpenIDProvider:
         if self._pictures is None or not assertion.avatar:
             return assertion
         own = (self._preset.issuer, metadata.userinfo_endpoint or "")
-        return replace(assertion, picture=self._pictures.reader(assertion.avatar, access_token, own))
+        return msgspec.structs.replace(assertion, picture=self._pictures.reader(assertion.avatar, access_token, own))
 
     async def close(self) -> None:
         """Let go of connections; a renewal under way is finished first."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from ostiary.federation.profiles import Profile, email_of, flag_of, full_name, picture_of, subject_of, text_of
 from ostiary.settings.providers import OpenID
@@ -14,8 +15,7 @@ Claims = Mapping[str, Any]
 _DISCORD_HASH = re.compile(r"(?:a_)?[0-9a-f]{32}")
 
 
-@dataclass(frozen=True, slots=True)
-class OAuth2Preset:
+class OAuth2Preset(msgspec.Struct, frozen=True):
     """An OAuth 2.0 provider without ID tokens: where it lives, what to ask for, how its profile reads."""
 
     name: str
@@ -29,11 +29,10 @@ class OAuth2Preset:
     read: Callable[[Claims, list[Claims]], Profile]
     emails_url: str = ""
     """Where the addresses are, when the profile does not have them."""
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenIDPreset:
+class OpenIDPreset(msgspec.Struct, frozen=True):
     """An OpenID provider: everything else stands in its discovery document."""
 
     name: str
@@ -41,7 +40,7 @@ class OpenIDPreset:
     issuer: str
     scope: str
     read: Callable[[Claims], Profile]
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = msgspec.field(default_factory=dict)
     wants_userinfo: bool = False
     button: str = ""
 

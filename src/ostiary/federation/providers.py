@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from ostiary.federation import presets
 from ostiary.federation.breaches import PATIENCE, BreachedPasswords
@@ -55,11 +56,10 @@ class RedirectProvider(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Federation:
+class Federation(msgspec.Struct):
     """Everything configured. Nothing here is global; `app.py` builds it."""
 
-    redirect: dict[str, RedirectProvider] = field(default_factory=dict)
+    redirect: dict[str, RedirectProvider] = msgspec.field(default_factory=dict)
     directory: Directory | None = None
     breaches: BreachedPasswords | None = None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from lxml import etree
 
 from ostiary.federation.saml_xml import PROTOCOL, SAML, SamlError, only_child, text_of
@@ -19,8 +19,7 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 _KNOWN_CONDITIONS = frozenset({f"{{{SAML}}}{name}" for name in ("AudienceRestriction", "OneTimeUse", "ProxyRestriction")})
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(msgspec.Struct, frozen=True):
     """What must be so. `request_id` is None for a sign-in that began at the identity provider."""
 
     audience: str
@@ -31,8 +30,7 @@ class Expected:
     skew: int
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """Whom the assertion is about, by whom, and how long it must be remembered so as to be used once."""
 
     issuer: str

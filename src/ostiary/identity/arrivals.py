@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ostiary.identity import audit
 from ostiary.identity.context import Context
@@ -24,17 +25,16 @@ NONE = "no single claim"
 _EVENTS = frozenset({audit.Event.SIGNED_IN, audit.Event.FACTOR_ASKED, audit.Event.SIGN_IN_REFUSED})
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(msgspec.Struct):
     """A way in, as the audit knows it. Times in microseconds, the newest first."""
 
     at: int | None = None
     """When somebody came in last."""
     claims_at: int | None = None
-    claims: list[str] = field(default_factory=list)
-    made: dict[str, str] = field(default_factory=dict)
+    claims: list[str] = msgspec.field(default_factory=list)
+    made: dict[str, str] = msgspec.field(default_factory=dict)
     """What → the claim that it was taken from."""
-    refusals: list[tuple[int, str]] = field(default_factory=list)
+    refusals: list[tuple[int, str]] = msgspec.field(default_factory=list)
 
 
 def detail(assertion: Assertion) -> dict[str, str]:

@@ -5,7 +5,6 @@ Each row is sealed as it is written, which asks the database nothing; `audit_cha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypedDict, Unpack
 
@@ -178,8 +177,7 @@ async def record(ctx: Context, event: Event, account_id: str | None = None, reas
     ctx.outcomes.append(Outcome(event.value, account_id, reason or None, event in WARNINGS))
 
 
-@dataclass(frozen=True, slots=True)
-class Seldom:
+class Seldom(msgspec.Struct, frozen=True):
     """How often an event is told that a stranger can bring about at will: of each `key` so many times within a while."""
 
     key: str

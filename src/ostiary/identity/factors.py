@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -23,22 +22,19 @@ MOST_CONSECUTIVE_FAILURES = 100
 """After so many wrong codes in a row the factor takes no more (NIST SP 800-63B-4 section 3.2.2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class TOTPCode:
+class TOTPCode(msgspec.Struct, frozen=True):
     """Six digits from an authenticator."""
 
     code: str
 
 
-@dataclass(frozen=True, slots=True)
-class BackupCode:
+class BackupCode(msgspec.Struct, frozen=True):
     """One of the codes kept for a lost authenticator."""
 
     code: str
 
 
-@dataclass(frozen=True, slots=True)
-class AnyCode:
+class AnyCode(msgspec.Struct, frozen=True):
     """Either; the wire does not say which."""
 
     code: str

@@ -8,7 +8,6 @@ verified gives way, since whoever registered it never showed that the address is
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -28,16 +27,14 @@ from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import credentials as table
 
 
-@dataclass(frozen=True, slots=True)
-class Once:
+class Once(msgspec.Struct, frozen=True):
     """What marks an assertion that may be presented once only, and until when (microseconds) it could be presented again."""
 
     key: str
     until: int
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
+class Assertion(msgspec.Struct, frozen=True):
     """What a provider or directory says of the person, already verified by whoever built this."""
 
     provider: str
@@ -57,7 +54,7 @@ class Assertion:
     keeps_admin: bool = False
     """Whether an administrator made here stays one, whatever the role above."""
     amr: tuple[str, ...] = ("fed",)
-    claims: Mapping[str, Any] = field(default_factory=dict)
+    claims: Mapping[str, Any] = msgspec.field(default_factory=dict)
     once: Once | None = None
     """Set for a bearer's proof such as SAML's, which whoever sees it could present again."""
     grant: Grant | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -27,8 +26,7 @@ _add_collection = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OldKey:
+class OldKey(msgspec.Struct, frozen=True):
     """A key account's public key (64 hex digits, checked) and what else its credential holds."""
 
     public_key: str
@@ -36,8 +34,7 @@ class OldKey:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OldToken:
+class OldToken(msgspec.Struct, frozen=True):
     """A session of the other server: its API key in the clear, which nobody here keeps."""
 
     token: str
@@ -46,15 +43,14 @@ class OldToken:
     last_used_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Newcomer:
+class Newcomer(msgspec.Struct, frozen=True):
     """An account to be moved in. `traits` are further columns of `accounts`."""
 
     id: str
     email: str
     name: str
     created_at: int
-    traits: Mapping[str, Any] = field(default_factory=dict)
+    traits: Mapping[str, Any] = msgspec.field(default_factory=dict)
     password_hash: PasswordHash | None = None
     """As the other server made it (`crypto.passwords.imported`)."""
     key: OldKey | None = None
@@ -67,12 +63,11 @@ class Newcomer:
     collections: tuple[Mapping[str, Any], ...] = ()
 
 
-@dataclass(slots=True)
-class Company:
+class Company(msgspec.Struct):
     """Who moves in with this import: what a rehearsal must know of those before, since it writes nothing."""
 
-    emails: set[str] = field(default_factory=set)
-    identities: set[str] = field(default_factory=set)
+    emails: set[str] = msgspec.field(default_factory=set)
+    identities: set[str] = msgspec.field(default_factory=set)
 
 
 async def is_here(ctx: Context, newcomer: Newcomer) -> bool:

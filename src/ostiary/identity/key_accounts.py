@@ -6,7 +6,6 @@ Another address is another key too, since the client's salt is the address; so b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Text, and_, bindparam, select
@@ -27,8 +26,7 @@ EMAIL_CHANGE = "email_change"
 NO_HINT = "(no hint was set)"
 
 
-@dataclass(frozen=True, slots=True)
-class Replacement:
+class Replacement(msgspec.Struct, frozen=True):
     """A key to put in the present one's place, and the vault under it."""
 
     key: NewKey

@@ -7,7 +7,6 @@ every address has a kind, whether somebody has an account there or not (docs/dec
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Text, and_, bindparam, or_, select
@@ -21,8 +20,7 @@ from ostiary.storage.statements import Query
 _MARK_LENGTH = 24
 
 
-@dataclass(frozen=True, slots=True)
-class FirstProof:
+class FirstProof(msgspec.Struct, frozen=True):
     """The kind of credential to prove, and how a key would be derived; the latter is there for every kind."""
 
     kind: str

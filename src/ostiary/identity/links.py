@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
@@ -16,8 +15,7 @@ from ostiary.storage.statements import Query, Statement
 from ostiary.storage.tables import links
 
 
-@dataclass(frozen=True, slots=True)
-class LinkStyle:
+class LinkStyle(msgspec.Struct, frozen=True):
     """How one wire writes a link: its life, its token, its address (settings, account id, e-mail, token)."""
 
     purpose: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ostiary.identity import (
     accounts,
@@ -25,8 +25,7 @@ from ostiary.identity.refusals import AccountGone, AddressTaken, DomainRefused, 
 OPERATOR = "operator"
 
 
-@dataclass(frozen=True, slots=True)
-class Appointment:
+class Appointment(msgspec.Struct, frozen=True):
     """A password account to be made; the caller checked the fields. Without a role, the rule for the first account holds."""
 
     email: str

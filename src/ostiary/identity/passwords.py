@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -21,8 +20,7 @@ from ostiary.observability.logging import log
 MOST_CHARACTERS = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Password:
+class Password(msgspec.Struct, frozen=True):
     """An e-mail and the password as typed."""
 
     email: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
+
+import msgspec
 
 from ostiary.identity import (
     accounts,
@@ -35,8 +36,7 @@ PASSWORD_ACCOUNT_GRACE = timedelta(days=7)
 KEY_ACCOUNT_GRACE = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True)
-class Applicant:
+class Applicant(msgspec.Struct, frozen=True):
     """Who wants a password account; the fields are checked by the caller."""
 
     email: str
@@ -46,8 +46,7 @@ class Applicant:
     invitation: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyApplicant:
+class KeyApplicant(msgspec.Struct, frozen=True):
     """Who wants a key account."""
 
     email: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import ColumnElement, Table, bindparam, select, update
@@ -32,8 +31,7 @@ Renew = Callable[[Sealer, _Held], bytes | str | None]
 """The column's value sealed by the present key, or None when it is already, or cannot be opened."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(msgspec.Struct, frozen=True):
     """A column of sealed values."""
 
     some: Query[_Held]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from datetime import timedelta
+
+import msgspec
 
 from ostiary.identity import accounts
 from ostiary.identity.context import MICROSECONDS, Client, Services, begin, micros
@@ -19,8 +20,7 @@ NEWCOMERS_SHARE = 4
 """A quarter of a server's budget is kept for networks that have had no part in spending it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
+class Area(msgspec.Struct, frozen=True):
     """What is counted by network and for the whole server together (docs/decisions/013-shared-budgets.md)."""
 
     network: Rule
@@ -37,8 +37,7 @@ class Area:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """See the module."""
 
     login: Rule
@@ -100,8 +99,8 @@ class Rules:
 
     def __iter__(self) -> Iterator[Rule]:
         """Each of them."""
-        for field in fields(self):
-            found = getattr(self, field.name)
+        for name in self.__struct_fields__:
+            found = getattr(self, name)
             yield from (found.network, found.server, found.newcomers) if isinstance(found, Area) else (found,)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 
 import msgspec
@@ -47,8 +46,7 @@ class Collection(msgspec.Struct, frozen=True):
     last_modified: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
+class Rewritten(msgspec.Struct, frozen=True):
     """A row's contents under another key."""
 
     id: str

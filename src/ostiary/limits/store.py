@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import msgspec
@@ -11,8 +10,7 @@ import msgspec
 MICROSECONDS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """A named limit.
 
     `window`: at most `capacity` within `period` of the key's first. `bucket`: starts full with `capacity` and fills evenly, the

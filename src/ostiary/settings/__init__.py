@@ -9,13 +9,13 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
+import msgspec
 from dotenv import dotenv_values
 
 from ostiary.settings import misspelt, word_list
@@ -93,8 +93,7 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _BARE_ADDRESS = re.compile(r"[^@\s<>\"]+@[^@\s<>\"]+")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All of them."""
 
     server: Server
@@ -116,7 +115,7 @@ class Settings:
     openid: OpenID
     saml: Saml
     directory: Directory
-    openid_others: dict[str, OpenID] = field(default_factory=dict)
+    openid_others: dict[str, OpenID] = msgspec.field(default_factory=dict)
     """Further OpenID providers, by the name in `/oauth/<name>`."""
     slips: tuple[tuple[str, str], ...] = ()
     """Names in the environment that are almost a setting's, and that setting's: other programs' names stand there too."""

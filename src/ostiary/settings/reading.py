@@ -6,11 +6,12 @@ import ast
 import operator
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, Union, get_args, get_origin, get_type_hints
+
+import msgspec
 
 _COMPARISONS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "ge": (operator.ge, "at least"),
@@ -124,12 +125,11 @@ class SecretStr:
         return "SecretStr(…)"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Kind:
+class Kind(msgspec.Struct, frozen=True, eq=False):
     """What a text becomes. `read` raises ValueError with the rule that it breaks; limits as in `setting`."""
 
     read: Callable[[str], Any]
-    limits: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 Whole = Annotated[int, Kind(_whole)]
@@ -142,8 +142,7 @@ Origin = Annotated[str, Kind(_no_slash)]
 _KINDS: dict[object, Kind] = {str: Kind(str), Path: Kind(Path), SecretStr: Kind(SecretStr)}
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One field of a group: its default, the variables that set it, the preferred one first, its meaning, its limits."""
 
     default: Any

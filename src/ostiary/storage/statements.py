@@ -6,9 +6,9 @@ The ORM and Core's execution cost 10 to 60 times the driver's (docs/decisions/00
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import msgspec
 from sqlalchemy import Dialect
 from sqlalchemy.sql import ClauseElement
 
@@ -37,8 +37,7 @@ class Query(Statement, Generic[Row_co]):
         self.row = row
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(msgspec.Struct, frozen=True):
     """SQL text, the names of its parameters in order, and the values of those that the statement itself fixed."""
 
     sql: str

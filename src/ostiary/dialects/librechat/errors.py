@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 from starlette.responses import Response
 
 from ostiary.http.calls import Call, Header, json_response, text_response
@@ -65,8 +64,7 @@ class AdminOnly(Refusal):
     code = "admin_only"
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """Status and text. Without a text the refusal's own reason is the text. `is_plain` answers text instead of JSON."""
 
     status: int

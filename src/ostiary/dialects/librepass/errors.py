@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 from starlette.responses import Response
 
 from ostiary.http.calls import Call, Header, json_response, limit_headers
@@ -52,8 +51,7 @@ class PrefetchRefused(Refusal):
     code = "prefetch_refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """The wire's code, the status, and a message where the wire has one."""
 
     error: str
