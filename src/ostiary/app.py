@@ -160,9 +160,10 @@ class Application:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        # What lives as long as the process is not looked through again and again for garbage: what was imported, not even once.
+        gc.freeze()
         try:
             async with self.running():
-                # What lives as long as the process is not looked through again and again for garbage.
                 gc.collect()
                 gc.freeze()
                 # Full collections wait until a quarter as much is new as the last one left: counted anew, that is little.
