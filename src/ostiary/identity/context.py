@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -58,8 +57,7 @@ class Client(msgspec.Struct, frozen=True):
     is_gone: Callable[[], bool] = lambda: False
 
 
-@dataclass(slots=True)
-class Services:
+class Services(msgspec.Struct):
     """Everything that lives as long as the process. Nothing else is global."""
 
     settings: Settings
@@ -77,17 +75,17 @@ class Services:
     metrics: Metrics
     clock: Callable[[], int]
     """Microseconds, UTC. Tests own it."""
-    methods: dict[type, Method] = field(default_factory=dict)
+    methods: dict[type, Method] = msgspec.field(default_factory=dict)
     directory: Directory | None = None
     """What checks names and passwords in place of our own, if anything does."""
     breaches: Breaches | None = None
     """What knows the passwords of breaches, if anything is asked."""
-    redirect_providers: Mapping[str, Any] = field(default_factory=dict)
+    redirect_providers: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Providers that a browser is sent to, by name; what they are is `federation.providers.RedirectProvider`."""
-    answers: dict[str, Callable[[Context, str], Awaitable[None]]] = field(default_factory=dict)
+    answers: dict[str, Callable[[Context, str], Awaitable[None]]] = msgspec.field(default_factory=dict)
     """What is done about a stranger's request for mail, by what was asked (`identity.asks`)."""
     wake_outbox: Callable[[], None] = lambda: None
-    noted_places: dict[bytes, int] = field(default_factory=dict)
+    noted_places: dict[bytes, int] = msgspec.field(default_factory=dict)
     """Digests of places whose rows this process has written lately, the oldest first, and when (`identity.places`)."""
 
 
