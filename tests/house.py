@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from ostiary.app import Application, create_app
-from ostiary.identity.context import Client, Services, begin
+from ostiary.identity.context import Client, Context, Services, begin
 from ostiary.jobs import Jobs
 from ostiary.settings import Settings
 
@@ -59,7 +59,7 @@ class House:
         self.clients.append(client)
         return client
 
-    def begin(self, address: str = "127.0.0.1") -> begin:
+    def begin(self, address: str = "127.0.0.1") -> Context:
         """A unit of work, for tests of the core."""
         return begin(self.services, Client(address, "test"))
 

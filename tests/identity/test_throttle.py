@@ -51,13 +51,13 @@ async def test_a_limit_is_asked_where_limits_are_on_alone(make_house: MakeHouse)
     on, off = await make_house(RATE_LIMITS="on"), await make_house(RATE_LIMITS="off")
     for _ in range(on.services.rules.login.capacity):
         async with on.begin() as ctx:
-            assert await throttle.take(ctx, ctx.services.rules.login, "key") is not None
+            assert await throttle.count(ctx, ctx.services.rules.login, "key") is not None
 
     async with on.begin() as ctx:
         with pytest.raises(Throttled) as caught:
             await throttle.take(ctx, ctx.services.rules.login, "key")
     async with off.begin() as ctx:
-        assert await throttle.take(ctx, ctx.services.rules.login, "key") is None
+        assert await throttle.count(ctx, ctx.services.rules.login, "key") is None
     assert (caught.value.taken.remaining, caught.value.taken.retry_after) == (0, 300)
 
 

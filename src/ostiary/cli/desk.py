@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ostiary.app import open_services
 from ostiary.cli.output import Answer, TroubleError, answering, note
 from ostiary.identity import refusals
-from ostiary.identity.context import Client, Services, begin
+from ostiary.identity.context import Client, Context, Services, begin
 from ostiary.identity.refusals import Refusal
 from ostiary.observability.logging import set_up
 from ostiary.settings import Settings, SettingsError
@@ -63,7 +63,7 @@ class Desk(msgspec.Struct, frozen=True):
         """The settings."""
         return self.services.settings
 
-    def begin(self) -> begin:
+    def begin(self) -> Context:
         """One unit of work, audited as the command line's."""
         return begin(self.services, Client("", f"command line, uid {os.getuid()}"))
 

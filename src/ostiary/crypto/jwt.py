@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from collections import OrderedDict
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,15 @@ ALGORITHM = "HS256"
 MOST_CHARACTERS = 4096
 MOST_REMEMBERED = 1024
 """Of one secret; 1.3 KB each. What was used longest ago goes first."""
-_HEADER = urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=") + b"."
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def _encoded(raw: bytes) -> bytes:
+    """Base64 as RFC 7515 section 2 has it."""
+    return b2a_base64(raw, newline=False).translate(_URL_SAFE).rstrip(b"=")
+
+
+_HEADER = _encoded(b'{"alg":"HS256","typ":"JWT"}') + b"."
 _OWN_HEADER = _HEADER.decode("ascii")
 _MOST_HEADER = 512
 
@@ -66,8 +75,8 @@ class Signer:
 
     def sign(self, claims: dict[str, Any]) -> str:
         """The token. Its header never changes, so that only the payload is written and signed."""
-        signed = _HEADER + urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=")
-        token = (signed + b"." + urlsafe_b64encode(self._mac(signed)).rstrip(b"=")).decode("ascii")
+        signed = _HEADER + _encoded(msgspec.json.encode(claims))
+        token = (signed + b"." + _encoded(self._mac(signed))).decode("ascii")
         self._remember(token, claims)
         return token
 
@@ -107,7 +116,7 @@ class Signer:
             raise TokenError("invalid") from error
         if algorithm != ALGORITHM:
             raise TokenError("algorithm")
-        made = urlsafe_b64encode(self._mac(f"{header}.{payload}".encode("ascii"))).rstrip(b"=")
+        made = _encoded(self._mac(f"{header}.{payload}".encode("ascii")))
         if not hmac.compare_digest(made, signature.encode("ascii")):
             raise TokenError("signature")
         try:
@@ -129,6 +138,6 @@ def _algorithm_of(header: str) -> str:
 def _decoded(text: str) -> bytes:
     """Base64 as RFC 7515 section 2 has it, and in the one way that these bytes are written. Raises ValueError."""
     decoded = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    if urlsafe_b64encode(decoded).rstrip(b"=") != text.encode("ascii"):
+    if _encoded(decoded) != text.encode("ascii"):
         raise ValueError
     return decoded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import NewType
 
 from ostiary.crypto.mac import Mac
@@ -25,9 +25,9 @@ class Digester:
 
 def random_hex(bytes_of_entropy: int = 32) -> str:
     """Lower-case hex of so many random bytes."""
-    return secrets.token_hex(bytes_of_entropy)
+    return os.urandom(bytes_of_entropy).hex()
 
 
 def new_key() -> str:
     """An API key of LibrePass's wire: `lp_` and 64 hex digits (librepass-wire 4)."""
-    return KEY_PREFIX + secrets.token_hex(32)
+    return KEY_PREFIX + os.urandom(32).hex()

@@ -110,7 +110,7 @@ class FrontDesk:
             log.info("request:abandoned", path=call.path)
             return
         own = response.raw_headers
-        shared = [*self._shared, (b"x-request-id", identifier.encode()), *self._cors(call.last(b"origin"))]
+        shared = [*self._shared, (b"x-request-id", identifier.encode()), *self._cors(call.headers.get(b"origin"))]
         if _CONTENT_POLICY in (named := dict(own)):
             shared = [header for header in shared if header[0] not in named]
         else:
@@ -121,8 +121,8 @@ class FrontDesk:
 
     def _client(self, call: Call, identifier: str) -> Client:
         scope, device = call.scope, ""
-        agent = (call.last(b"user-agent") or b"").decode("latin-1")
-        if call.last(b"cookie") is not None:
+        agent = (call.headers.get(b"user-agent") or b"").decode("latin-1")
+        if call.headers.get(b"cookie") is not None:
             for name, value in scope["headers"]:
                 if name == b"cookie" and b"ostiary_device=" in value:
                     device = value.decode("latin-1").partition(f"{DEVICE_COOKIE}=")[2].partition(";")[0].strip()
@@ -165,7 +165,7 @@ class FrontDesk:
             most = max(most, MAX_SAML_BODY)
         body = arrived() if arrived is not None else None
         if body is None:
-            return await _read_body(call.last(b"content-length") or b"", receive, most, seconds)
+            return await _read_body(call.headers.get(b"content-length") or b"", receive, most, seconds)
         if len(body) > most:
             raise _TooLargeError
         return body
@@ -249,13 +249,13 @@ class FrontDesk:
         return None
 
     def _options(self, call: Call) -> Response:
-        allowed, origin = self._by_path(call).allowed_methods(call.path), call.last(b"origin")
+        allowed, origin = self._by_path(call).allowed_methods(call.path), call.headers.get(b"origin")
         if origin is None:
             return raw_response(b"", None, 204, [(b"allow", (allowed or "OPTIONS").encode())])
         if origin not in self._origins:
             text = "Invalid CORS request"
             return json_response({"error": text, "status": 403, "message": text}, 403)
-        asked = call.last(b"access-control-request-headers")
+        asked = call.headers.get(b"access-control-request-headers")
         return raw_response(
             b"",
             None,

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 from starlette.responses import Response
 
-from ostiary.identity.context import Client, Services, begin
+from ostiary.identity.context import Client, Context, Services, begin
 from ostiary.limits.store import Taken
 from ostiary.settings import Settings
 
@@ -33,11 +33,11 @@ class Call:
     """One request: its scope, its whole body, who asks, and the services that answer."""
 
     __slots__ = (
-        "_headers",
         "_repeated",
         "body",
         "client",
         "extra_headers",
+        "headers",
         "is_limited",
         "method",
         "path",
@@ -57,26 +57,23 @@ class Call:
         self.extra_headers: list[Header] = []
         self.is_limited = True
         given = scope["headers"]
-        self._headers: dict[bytes, bytes] = dict(given)
-        self._repeated = repeated(given) if len(self._headers) < len(given) else NONE
+        self.headers: dict[bytes, bytes] = dict(given)
+        """By name, the last of several."""
+        self._repeated = repeated(given) if len(self.headers) < len(given) else NONE
 
     @property
     def settings(self) -> Settings:
         """The settings."""
         return self.services.settings
 
-    def begin(self) -> begin:
+    def begin(self) -> Context:
         """A unit of work for this client."""
         return begin(self.services, self.client, is_limited=self.is_limited)
 
     def header(self, name: bytes) -> str | None:
         """A header's value; None when it is absent or given twice."""
-        value = self._headers.get(name)
+        value = self.headers.get(name)
         return None if value is None or name in self._repeated else value.decode("latin-1")
-
-    def last(self, name: bytes) -> bytes | None:
-        """A header's value, the last of several."""
-        return self._headers.get(name)
 
     def bearer(self) -> str | None:
         """The credentials of `Authorization: Bearer …`, the scheme in any case, one blank; None for anything else."""
@@ -85,7 +82,7 @@ class Call:
 
     def cookie(self, name: str) -> str | None:
         """A cookie's value; None when it is absent or, under this name, sent twice with different values."""
-        if b"cookie" not in self._headers:
+        if b"cookie" not in self.headers:
             return None
         values = {
             value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import msgspec
@@ -99,12 +99,18 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Context:
-    """What a use case works with: the unit of work, the client, the time, the services; and whether limits count here."""
+    """What a use case works with: the unit of work, the client, the time, the services; and whether limits count here.
 
-    __slots__ = ("afterwards", "client", "db", "has_mail", "is_limited", "now", "outcomes", "services")
+    Its block commits on success and on a Refusal, and rolls back on anything else. A refused sign-in must still count, still be
+    audited, still end a reused family; so a use case writes only traces before it refuses. The commit is durable before the block
+    is left, so no answer leaves before its rows.
+    """
+
+    __slots__ = ("afterwards", "client", "db", "has_mail", "is_limited", "now", "outcomes", "services", "settings")
 
     def __init__(self, services: Services, client: Client, unit: Unit, now: int, *, is_limited: bool = True) -> None:
         self.services = services
+        self.settings = services.settings
         self.client = client
         self.db = unit
         self.now = now
@@ -112,43 +118,29 @@ class Context:
         self.afterwards: list[Callable[[], Awaitable[None]]] = []
         """What others are told once the unit is durable: nobody else may be waited for while it holds the only writer."""
         self.has_mail = False
-        self.is_limited = is_limited and services.settings.limits.rate_limits
+        self.is_limited = is_limited and self.settings.limits.rate_limits
 
-    @property
-    def settings(self) -> Settings:
-        """The settings."""
-        return self.services.settings
-
-
-class begin:  # noqa: N801 - reads as a verb: `async with begin(services, client) as ctx`
-    """One unit of work: commits on success and on a Refusal, rolls back on anything else.
-
-    A refused sign-in must still count, still be audited, still end a reused family; so a use case writes only traces before it
-    refuses. The commit is durable before the block is left, so no answer leaves before its rows.
-    """
-
-    __slots__ = ("_ctx",)
-
-    def __init__(self, services: Services, client: Client, *, is_limited: bool = True) -> None:
-        self._ctx = Context(services, client, services.database.unit(), services.clock(), is_limited=is_limited)
-
-    async def __aenter__(self) -> Context:
-        return self._ctx
+    async def __aenter__(self) -> Self:
+        return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        ctx = self._ctx
         if error is not None and not isinstance(error, Refusal):
-            await ctx.db.rollback()
+            await self.db.rollback()
             return
-        await ctx.db.commit()
+        await self.db.commit()
         if isinstance(error, Refusal):
-            ctx.services.metrics.refusals.labels(error.code).inc()
-        for outcome in ctx.outcomes:
-            _write_log(ctx, outcome)
-        for told in ctx.afterwards:
+            self.services.metrics.refusals.labels(error.code).inc()
+        for outcome in self.outcomes:
+            _write_log(self, outcome)
+        for told in self.afterwards:
             await told()
-        if ctx.has_mail:
-            ctx.services.wake_outbox()
+        if self.has_mail:
+            self.services.wake_outbox()
+
+
+def begin(services: Services, client: Client, *, is_limited: bool = True) -> Context:
+    """One unit of work, to be had by `async with`."""
+    return Context(services, client, services.database.unit(), services.clock(), is_limited=is_limited)
 
 
 def _write_log(ctx: Context, outcome: Outcome) -> None:

@@ -22,6 +22,8 @@ def presented(ctx: Context) -> str:
 
 def known(ctx: Context, account_id: str) -> str | None:
     """The presenting device's id, if this account has signed in there. For no account (`""`) the same is done in vain."""
+    if not ctx.client.device:
+        return None
     device, marks = _parts(ctx.client.device)
     if not device:
         return None

@@ -70,7 +70,7 @@ async def parameters(ctx: Context, email: str) -> Parameters:
     found = await ctx.db.one(_config_nearest_email, email=address) if email else None
     if found is None or found.config is None:
         return DEFAULTS
-    parameters = msgspec.json.decode(found.config, type=Config).parameters
+    parameters = public_keys.decoded(found.config).parameters
     must_verify = found.verified_at is None and ctx.settings.requires_verification
     return DEFAULTS if must_verify or found.email != address else parameters
 
@@ -206,4 +206,4 @@ async def _refuse_taken(ctx: Context, owner: Account) -> None:
 
 async def _config(ctx: Context, account: Account) -> Config | None:
     stored = await credentials.of_account(ctx, account.id, credentials.PUBLIC_KEY)
-    return msgspec.json.decode(stored.config, type=Config) if stored else None
+    return public_keys.decoded(stored.config) if stored else None

@@ -13,7 +13,7 @@ from sqlalchemy import Text, and_, bindparam, or_, select
 
 from ostiary.identity import accounts, credentials, devices
 from ostiary.identity.context import Context
-from ostiary.identity.public_keys import DEFAULTS, Config, Parameters
+from ostiary.identity.public_keys import DEFAULTS, Parameters, decoded
 from ostiary.storage import tables
 from ostiary.storage.statements import Query
 
@@ -74,7 +74,7 @@ async def of_address(ctx: Context, email: str, mark: str = "") -> FirstProof:
     if hmac.compare_digest(mark.encode(), mark_of(ctx, email).encode()):
         kind = credentials.PUBLIC_KEY
     is_key = held is not None and held.kind == credentials.PUBLIC_KEY
-    parameters = msgspec.json.decode(held.config or "", type=Config).parameters if held and is_key else DEFAULTS
+    parameters = decoded(held.config or "").parameters if held and is_key else DEFAULTS
     is_here = devices.known(ctx, held.account_id if held else "") is not None
     return FirstProof(kind, parameters, is_here and held is not None and held.kind is not None)
 

@@ -56,12 +56,13 @@ class NewKey(msgspec.Struct, frozen=True):
     shared_key: str
 
 
-_configs = msgspec.json.Decoder(Config)
+decoded = msgspec.json.Decoder(Config).decode
+"""A config as it was stored."""
 
 
 def of(candidate: Candidate | None) -> Config | None:
     """The candidate's key, if it has one."""
-    return _configs.decode(candidate.config) if candidate and candidate.config else None
+    return decoded(candidate.config) if candidate and candidate.config else None
 
 
 def accepted_keys(ctx: Context, session: Session | None = None) -> list[ServerKey]:

@@ -61,7 +61,7 @@ def _in_place(place: Callable[[_Held], str]) -> Renew:
 
 
 def _hint(sealer: Sealer, held: _Held) -> str | None:
-    config = msgspec.json.decode(held.value, type=public_keys.Config)
+    config = public_keys.decoded(held.value)
     if config.hint is None:
         return None
     renewed = _again(sealer, bytes.fromhex(config.hint), f"hint {held.owner}")

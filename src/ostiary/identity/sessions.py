@@ -303,8 +303,8 @@ async def rotate(ctx: Context, session_id: str, account_id: str, generation: int
 
 async def _advance(ctx: Context, principal: Principal, rotations: list[int]) -> Refreshed | None:
     session = principal.session
-    grace = micros(ctx.settings.sessions.refresh_grace)
-    kept = [ctx.now, *(at for at in rotations[: MOST_ROTATIONS - 1] if ctx.now - at <= grace)]
+    since = ctx.now - micros(ctx.settings.sessions.refresh_grace)
+    kept = [ctx.now, *[at for at in rotations[: MOST_ROTATIONS - 1] if at >= since]]
     encoded = msgspec.json.encode(kept).decode()
     if not await ctx.db.run(_rotate, b_id=session.id, b_generation=session.generation, new_rotations=encoded, now=ctx.now):
         return None

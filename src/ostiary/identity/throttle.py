@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import unicodedata
+from functools import lru_cache
 
 import msgspec
 
@@ -43,6 +44,7 @@ def neighbourhood(address: str) -> str:
     return f"{head}.0/24" if dot else address
 
 
+@lru_cache(maxsize=1024)
 def _prefix(address: str, bits: int) -> str:
     try:
         parsed = ipaddress.IPv6Address(address.partition("%")[0])
@@ -58,17 +60,19 @@ def folded(email: str) -> str:
     return unicodedata.normalize("NFKC", email.strip().strip('"')).casefold()[:320]
 
 
-async def take(ctx: Context, rule: Rule, key: str) -> Taken | None:
-    """Count one; None when limits are off. What is refused is told to the audit, once in a while. Raises Throttled."""
-    try:
-        return await count(ctx, rule, key)
-    except Throttled:
-        await audit.tell(ctx, audit.Event.VIOLATION, audit.Seldom(key, period=max(rule.period, audit.QUARTER)), None, rule.name)
-        raise
+async def take(ctx: Context, rule: Rule, *keys: str) -> None:
+    """Count one by each of these keys. What is refused is told to the audit, once in a while. Raises Throttled."""
+    for key in keys:
+        try:
+            await count(ctx, rule, key)
+        except Throttled:
+            seldom = audit.Seldom(key, period=max(rule.period, audit.QUARTER))
+            await audit.tell(ctx, audit.Event.VIOLATION, seldom, None, rule.name)
+            raise
 
 
 async def count(ctx: Context, rule: Rule, key: str) -> Taken | None:
-    """The same without a word to the audit. Raises Throttled."""
+    """Count one without a word to the audit; None when limits are off. Raises Throttled."""
     if not ctx.is_limited:
         return None
     taken = await ctx.services.limits.take(rule, key, ctx.now)

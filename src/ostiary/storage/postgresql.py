@@ -72,19 +72,19 @@ class PostgreSQLUnit:
                 await self._start()
 
     async def one(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401
-        compiled = _compiled(query)
+        compiled = _compiled[query]
         with _translated():
             row = await (self._connection or self._pool).fetchrow(compiled.sql, *_arguments(compiled, values))
         return None if row is None else query.row(*row)
 
     async def all(self, query: Query[Row], **values: Any) -> list[Row]:  # noqa: ANN401
-        compiled = _compiled(query)
+        compiled = _compiled[query]
         with _translated():
             rows = await (self._connection or self._pool).fetch(compiled.sql, *_arguments(compiled, values))
         return [query.row(*row) for row in rows]
 
     async def run(self, statement: Statement, **values: Any) -> int:  # noqa: ANN401
-        compiled = _compiled(statement)
+        compiled = _compiled[statement]
         with _translated():
             connection = self._connection or await self._start()
             status: str = await connection.execute(compiled.sql, *_arguments(compiled, values))
@@ -97,7 +97,7 @@ class PostgreSQLUnit:
     async def run_many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:
             return
-        compiled = _compiled(statement)
+        compiled = _compiled[statement]
         with _translated():
             connection = self._connection or await self._start()
             await connection.executemany(compiled.sql, [_arguments(compiled, row) for row in rows])

@@ -240,21 +240,21 @@ class SQLiteUnit:
             self._connection = self._writer.connection
 
     async def one(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401
-        row = self._execute(_compiled(query), values).fetchone()
+        row = self._execute(_compiled[query], values).fetchone()
         return None if row is None else query.row(*row)
 
     async def all(self, query: Query[Row], **values: Any) -> list[Row]:  # noqa: ANN401
-        return [query.row(*row) for row in self._execute(_compiled(query), values).fetchall()]
+        return [query.row(*row) for row in self._execute(_compiled[query], values).fetchall()]
 
     async def run(self, statement: Statement, **values: Any) -> int:  # noqa: ANN401
         if self._group is None:
             await self.start()
-        return self._execute(_compiled(statement), values).rowcount
+        return self._execute(_compiled[statement], values).rowcount
 
     async def run_returning(self, query: Query[Row], **values: Any) -> Row | None:  # noqa: ANN401
         if self._group is None:
             await self.start()
-        rows = self._execute(_compiled(query), values).fetchall()
+        rows = self._execute(_compiled[query], values).fetchall()
         return query.row(*rows[0]) if rows else None
 
     async def run_many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -262,7 +262,7 @@ class SQLiteUnit:
             return
         if self._group is None:
             await self.start()
-        compiled = _compiled(statement)
+        compiled = _compiled[statement]
         try:
             self._connection.executemany(compiled.sql, [{**compiled.fixed, **row} for row in rows])
         except (sqlite3.OperationalError, sqlite3.IntegrityError, UnicodeEncodeError, OverflowError) as error:

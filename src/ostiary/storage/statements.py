@@ -45,19 +45,16 @@ class Compiled(msgspec.Struct, frozen=True):
     fixed: Mapping[str, Any]
 
 
-class Compiler:
-    """Compiles each statement once for one engine."""
+class Compiler(dict[Statement, Compiled]):
+    """Each statement's text for one engine; what is asked for and not there yet is compiled, once."""
 
     def __init__(self, dialect: Dialect, insert: Insert) -> None:
+        super().__init__()
         self._dialect = dialect
         self._insert = insert
-        self._known: dict[Statement, Compiled] = {}
 
-    def __call__(self, statement: Statement) -> Compiled:
-        """The statement's text for this engine."""
-        found = self._known.get(statement)
-        if found is None:
-            found = self._known[statement] = self._compile(statement)
+    def __missing__(self, statement: Statement) -> Compiled:
+        found = self[statement] = self._compile(statement)
         return found
 
     def _compile(self, statement: Statement) -> Compiled:

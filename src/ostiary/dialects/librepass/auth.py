@@ -11,7 +11,18 @@ from ostiary.crypto.tokens import new_key
 from ostiary.dialects.librepass import deps, errors, schemas
 from ostiary.dialects.librepass.errors import BodyRefused
 from ostiary.http.calls import Call, json_response, redirect
-from ostiary.identity import accounts, asks, bans, credentials, key_accounts, registration, sessions, sign_in, verification
+from ostiary.identity import (
+    accounts,
+    asks,
+    bans,
+    credentials,
+    key_accounts,
+    registration,
+    sessions,
+    sign_in,
+    throttle,
+    verification,
+)
 from ostiary.identity.context import Context
 from ostiary.identity.factors import AnyCode
 from ostiary.identity.links import LinkStyle
@@ -44,7 +55,7 @@ async def register(call: Call) -> Response:
     """6.1. The same answer whether the address is free or not, when mail can tell its owner (contract)."""
     wanted = deps.read(call, schemas.Registration)
     async with call.begin() as ctx:
-        await deps.limited(ctx, ctx.services.rules.standard, deps.by_address(ctx))
+        await throttle.take(ctx, ctx.services.rules.standard, deps.by_address(ctx))
         await bans.check_address(ctx)
         applicant = KeyApplicant(wanted.email, wanted.key, wanted.parameters, wanted.password_hint)
         await registration.register_key(ctx, applicant, VERIFICATION)
@@ -57,7 +68,7 @@ async def pre_login(call: Call) -> Response:
     if email and not schemas.is_email(email):
         raise BodyRefused(errors.INVALID)
     async with call.begin() as ctx:
-        await deps.limited(ctx, ctx.services.rules.standard, deps.by_address(ctx))
+        await throttle.take(ctx, ctx.services.rules.standard, deps.by_address(ctx))
         found = await key_accounts.parameters(ctx, email)
     return json_response(
         {
@@ -75,7 +86,7 @@ async def oauth(call: Call) -> Response:
     if not call.body:
         raise BodyRefused(errors.UNREADABLE)
     async with call.begin() as ctx:
-        await deps.limited(ctx, ctx.services.rules.standard, deps.by_address(ctx))
+        await throttle.take(ctx, ctx.services.rules.standard, deps.by_address(ctx))
         if grant == "login":
             return await _login(call, ctx)
         await bans.check_address(ctx)
@@ -93,7 +104,7 @@ async def _login(call: Call, ctx: Context) -> Response:
         raise
     arrival = await bans.check_arrival(ctx, given.email, credentials.PUBLIC_KEY)
     rule, bucket = ctx.services.rules.standard, deps.by_email(ctx, given.email)
-    await deps.limited(ctx, rule, bucket)
+    await throttle.take(ctx, rule, bucket)
     key = new_key()
     stored = sessions.key_hash(ctx.services, key)
     ticket = Ticket(SessionRequest(kind=KEY, token_hash=stored), stored)
@@ -107,7 +118,7 @@ async def _answer(call: Call, ctx: Context) -> Response:
     given = deps.decoded(call.body, schemas.FactorAnswer, errors.SYNTAX)
     stored = sessions.key_hash(ctx.services, given.api_key)
     # By digest: the store of counters, which others may read, must not hold keys.
-    await deps.limited(ctx, ctx.services.rules.standard, f"key {stored.hex()}")
+    await throttle.take(ctx, ctx.services.rules.standard, f"key {stored.hex()}")
     if await sessions.by_token(ctx, stored) is None:
         await sign_in.answer(ctx, stored, AnyCode(given.code))
     return done()
@@ -141,7 +152,7 @@ async def verify_email(call: Call) -> Response:
     """6.6. The link goes on succeeding until it expires: a scanner that opens it takes nothing away (contract)."""
     account_id, code = deps.account_and_code(call)
     async with call.begin() as ctx:
-        await deps.limited(ctx, ctx.services.rules.standard, deps.by_address(ctx), deps.by_account(ctx, account_id))
+        await throttle.take(ctx, ctx.services.rules.standard, deps.by_address(ctx), deps.by_account(ctx, account_id))
         account = await accounts.by_id(ctx, account_id)
         is_open = ctx.settings.policy.reveal_accounts
         if account is None and is_open:
@@ -154,8 +165,8 @@ async def verify_email(call: Call) -> Response:
 async def _limit_mail(ctx: Context, email: str) -> None:
     """Four buckets, each kept even if a later one refuses (6.5). Raises Throttled, Banned."""
     rules, keys = ctx.services.rules, (deps.by_address(ctx), deps.by_email(ctx, email))
-    await deps.limited(ctx, rules.standard, *keys)
-    await deps.limited(ctx, rules.mail, *keys)
+    await throttle.take(ctx, rules.standard, *keys)
+    await throttle.take(ctx, rules.mail, *keys)
     await bans.check_address(ctx)
 
 

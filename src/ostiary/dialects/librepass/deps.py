@@ -99,12 +99,6 @@ async def principal(call: Call, ctx: Context) -> Principal:
     return found
 
 
-async def limited(ctx: Context, rule: Rule, *keys: str) -> None:
-    """Take one from each of these buckets (section 10). Raises Throttled."""
-    for key in keys:
-        await throttle.take(ctx, rule, key)
-
-
 def by_address(ctx: Context) -> str:
     """The bucket of the client's address."""
     return f"ip {throttle.network(ctx.client.address)}"

@@ -80,7 +80,7 @@ def _is_domain(domain: str) -> bool:
     if not _DOMAIN.fullmatch(domain):
         return False
     if domain.isascii():
-        return len(domain) <= MOST_DOMAIN and all(len(label) <= MOST_LABEL for label in domain.split("."))
+        return len(domain) <= MOST_DOMAIN and max(map(len, domain.split("."))) <= MOST_LABEL
     try:
         return len(domain.encode("idna")) <= MOST_DOMAIN
     except UnicodeError:

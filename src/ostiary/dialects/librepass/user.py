@@ -12,7 +12,7 @@ from ostiary.dialects.librepass import deps, schemas
 from ostiary.dialects.librepass.auth import done, landing
 from ostiary.dialects.librepass.errors import NothingThere
 from ostiary.http.calls import Call, json_response, redirect
-from ostiary.identity import accounts, backup_codes, deletion, key_accounts, session_links, step_up
+from ostiary.identity import accounts, backup_codes, deletion, key_accounts, session_links, step_up, throttle
 from ostiary.identity.context import Context
 from ostiary.identity.factors import AnyCode, FactorProof, TOTPCode
 from ostiary.identity.key_accounts import EMAIL_CHANGE, Replacement
@@ -45,7 +45,7 @@ async def verify_new_email(call: Call) -> Response:
     account_id, code = deps.account_and_code(call)
     async with call.begin() as ctx:
         keys = (deps.by_address(ctx), deps.by_account(ctx, account_id))
-        await deps.limited(ctx, ctx.services.rules.standard, *keys)
+        await throttle.take(ctx, ctx.services.rules.standard, *keys)
         await key_accounts.confirm_email_change(ctx, account_id, code)
     return redirect(landing(call.settings))
 
@@ -119,7 +119,7 @@ async def ask_end_session(call: Call) -> Response:
     """Ours: what the link "it was not me" in a mail opens. It changes nothing."""
     account_id, code = deps.account_and_code(call)
     async with call.begin() as ctx:
-        await deps.limited(ctx, ctx.services.rules.standard, deps.by_address(ctx))
+        await throttle.take(ctx, ctx.services.rules.standard, deps.by_address(ctx))
         await session_links.check(ctx, account_id, code)
     return own_sessions.question(call)
 
@@ -128,7 +128,7 @@ async def end_session_by_link(call: Call) -> Response:
     """Ours: the button of that page."""
     account_id, code = deps.account_and_code(call)
     async with call.begin() as ctx:
-        await deps.limited(ctx, ctx.services.rules.standard, deps.by_address(ctx))
+        await throttle.take(ctx, ctx.services.rules.standard, deps.by_address(ctx))
         await session_links.end(ctx, account_id, code)
     return own_sessions.ended(call)
 
@@ -136,7 +136,7 @@ async def end_session_by_link(call: Call) -> Response:
 async def _owner(call: Call, ctx: Context) -> Principal:
     """Who acts, within the account's own bucket (section 20, W14)."""
     who = await deps.principal(call, ctx)
-    await deps.limited(ctx, ctx.services.rules.standard, f"account {who.account.id}")
+    await throttle.take(ctx, ctx.services.rules.standard, f"account {who.account.id}")
     return who
 
 

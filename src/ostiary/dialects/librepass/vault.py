@@ -7,7 +7,7 @@ from starlette.responses import Response
 from ostiary.dialects.librepass import deps, errors, schemas
 from ostiary.dialects.librepass.errors import BodyRefused, NothingThere
 from ostiary.http.calls import Call, json_response
-from ostiary.identity import vault
+from ostiary.identity import throttle, vault
 from ostiary.identity.context import Context
 from ostiary.identity.refusals import CollectionRefused, RowLimitReached, RowRefused
 from ostiary.identity.sessions import Principal
@@ -119,7 +119,7 @@ async def delete_collection(call: Call) -> Response:
 async def _reader(call: Call, ctx: Context) -> Principal:
     """Who acts, within the vault's bucket (section 10)."""
     who = await deps.principal(call, ctx)
-    await deps.limited(ctx, ctx.services.rules.vault, f"account {who.account.id}")
+    await throttle.take(ctx, ctx.services.rules.vault, f"account {who.account.id}")
     return who
 
 
