@@ -19,7 +19,12 @@ PATIENCE = 30
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    environment = {"OSTIARY_HEAD_TIME": "1", "OSTIARY_BODY_TIME": "1", "OSTIARY_MAX_CONNECTIONS": "24"}
+    environment = {
+        "OSTIARY_HEAD_TIME": "1",
+        "OSTIARY_BODY_TIME": "1",
+        "OSTIARY_MAX_CONNECTIONS": "24",
+        "OSTIARY_MAX_BODY": "2048",
+    }
     with served(tmp_path_factory.mktemp("served"), environment) as found:
         yield found
 
@@ -113,6 +118,16 @@ def test_a_large_body_is_refused_before_it_is_read(place: Served) -> None:
         answer = rest_of(connection)
 
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize(("size", "expected"), [(2048, b"HTTP/1.1 404 "), (2049, b"HTTP/1.1 413 ")])
+def test_a_body_that_comes_with_its_head_is_measured_like_any_other(place: Served, size: int, expected: bytes) -> None:
+    body = b"{}".ljust(size)
+    with connected(place) as connection:
+        connection.sendall(HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (size, body))
+        answer = rest_of(connection)
+
+    assert answer.startswith(expected)
 
 
 def test_silent_connections_give_way_to_one_that_speaks(place: Served) -> None:
