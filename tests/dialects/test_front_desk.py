@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from ostiary.crypto.desks import Width
+from ostiary.crypto.passwords import NOBODY
 from tests.conftest import MakeHouse
 from tests.house import ORIGIN, House
 
@@ -126,6 +130,26 @@ async def test_metrics_with_a_token_are_for_its_bearer_alone(make_house: MakeHou
 
     assert (await house.client.get("/metrics")).status_code == 403
     assert (await house.client.get("/metrics", headers={"Authorization": "Bearer " + "m" * 32})).status_code == 200
+
+
+async def test_the_metrics_tell_what_waits_to_be_hashed_and_how_full_the_lanes_are(house: House) -> None:
+    hasher = house.services.hasher
+    setting = b"$2b$10$CCCCCCCCCCCCCCCCCCCCC."
+    asked = [asyncio.create_task(hasher.hash(b"x", setting, NOBODY)) for _ in range(hasher.threads * Width.lanes + 1)]
+    await asyncio.sleep(0)
+
+    busy = (await house.client.get("/metrics")).text
+    await asyncio.gather(*asked)
+    done = {
+        line.split()[0]: float(line.split()[1])
+        for line in (await house.client.get("/metrics")).text.splitlines()
+        if line[0] != "#"
+    }
+
+    assert f"ostiary_hashing_waiting {len(asked)}.0" in busy
+    assert f"ostiary_hashing_running {len(asked) - 1}.0" in busy
+    assert (done["ostiary_hashing_waiting"], done["ostiary_hashing_running"]) == (0, 0)
+    assert done["ostiary_hashing_lane_seconds"] >= done["ostiary_hashing_thread_seconds"] > 0
 
 
 async def test_health_live_and_ready_say_what_they_see(house: House) -> None:
