@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
 
+from ostiary.crypto.desks import fair_threads
 from ostiary.crypto.handshake import Handshake
-from ostiary.crypto.hashing import fair_threads
 from ostiary.crypto.keys import Keys, load_or_create
 from ostiary.crypto.passwords import PasswordHasher
 from ostiary.crypto.rotating import RotatingSigner

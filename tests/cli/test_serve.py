@@ -20,7 +20,7 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine
 
-from ostiary.crypto.hashing import fair_threads
+from ostiary.crypto.desks import fair_threads
 from ostiary.storage.sqlite import prepare_file
 from ostiary.storage.upgrade import configuration
 from tests.cli.conftest import PASSWORD, Operator, settings_variables

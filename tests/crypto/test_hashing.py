@@ -9,12 +9,34 @@ import threading
 import pytest
 
 from ostiary.crypto import hashing
+from ostiary.crypto.desks import HAS_LANES, Width, fair_threads
 from ostiary.crypto.foreign import ForeignTask, read
-from ostiary.crypto.hashing import HAS_LANES, NICE, Asker, Bcrypt, HashingBusyError, HashingPool, Width, fair_threads
+from ostiary.crypto.hashing import NICE, Asker, Bcrypt, HashingBusyError, HashingPool
 from ostiary.crypto.passwords import NOBODY, PasswordHasher
 
 SETTING = b"$2b$04$CCCCCCCCCCCCCCCCCCCCC."
 QUICK_ARGON2ID = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4"
+
+
+def bcrypt_of(cost: int) -> Bcrypt:
+    return Bcrypt(b"x", b"$2b$%02d$CCCCCCCCCCCCCCCCCCCCC." % cost)
+
+
+async def order_of(*tasks: tuple[Bcrypt | ForeignTask, str]) -> list[str]:
+    """The names of these askers, who ask one after the other, as one thread answers them."""
+    pool = HashingPool(1, 50)
+    order: list[str] = []
+
+    async def ask(task: Bcrypt | ForeignTask, name: str) -> None:
+        await pool.compute(task, Asker(name))
+        order.append(name)
+
+    async with asyncio.TaskGroup() as asking:
+        for task, name in tasks:
+            asking.create_task(ask(task, name))
+            await asyncio.sleep(0)
+    pool.close()
+    return order
 
 
 async def test_a_broken_hash_is_nobody_elses_failure() -> None:
@@ -183,22 +205,11 @@ async def test_who_hung_up_is_not_hashed_for() -> None:
 
 
 async def test_what_is_cheap_does_not_wait_for_what_is_dear() -> None:
-    pool = HashingPool(1, 50)
-    order: list[str] = []
+    cheap = [(bcrypt_of(4), f"cheap {number}") for number in range(5)]
 
-    async def ask(setting: bytes, name: str) -> None:
-        await pool.hash(b"x", setting, Asker(name))
-        order.append(name)
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(ask(b"$2b$06$CCCCCCCCCCCCCCCCCCCCC.", "first"))
-        await asyncio.sleep(0)
-        tasks.create_task(ask(b"$2b$10$CCCCCCCCCCCCCCCCCCCCC.", "dear"))
-        for number in range(5):
-            tasks.create_task(ask(SETTING, f"cheap {number}"))
+    order = await order_of((bcrypt_of(6), "first"), (bcrypt_of(10), "dear"), *cheap)
 
     assert order[-1] == "dear"
-    pool.close()
 
 
 async def test_memory_is_shared_by_those_that_run_at_once() -> None:
@@ -228,42 +239,18 @@ async def test_memory_is_shared_by_those_that_run_at_once() -> None:
 async def test_lanes_are_not_filled_again_before_what_is_computed_alone_had_its_turn() -> None:
     recipe = read(QUICK_ARGON2ID)
     assert recipe is not None
-    pool = HashingPool(1, 50)
-    order: list[str] = []
 
-    async def ask(task: Bcrypt | ForeignTask, name: str) -> None:
-        await pool.compute(task, Asker(name))
-        order.append(name)
-
-    async with asyncio.TaskGroup() as tasks:
-        for task, name in (
-            (Bcrypt(b"x", b"$2b$09$CCCCCCCCCCCCCCCCCCCCC."), "running"),
-            (ForeignTask(recipe, "password"), "alone"),
-            (Bcrypt(b"x", b"$2b$08$CCCCCCCCCCCCCCCCCCCCC."), "later and sooner over"),
-        ):
-            tasks.create_task(ask(task, name))
-            await asyncio.sleep(0)
+    order = await order_of(
+        (bcrypt_of(9), "running"), (ForeignTask(recipe, "password"), "alone"), (bcrypt_of(8), "later and sooner over")
+    )
 
     assert order == ["running", "alone", "later and sooner over"]
-    pool.close()
 
 
 async def test_a_newcomer_joins_a_thread_that_has_a_lane_free() -> None:
-    pool = HashingPool(1, 50)
-    order: list[str] = []
-
-    async def ask(setting: bytes, name: str) -> None:
-        await pool.hash(b"x", setting, Asker(name))
-        order.append(name)
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(ask(b"$2b$10$CCCCCCCCCCCCCCCCCCCCC.", "dear"))
-        await asyncio.sleep(0)
-        for number in range(3):
-            tasks.create_task(ask(SETTING, f"cheap {number}"))
+    order = await order_of((bcrypt_of(10), "dear"), *((bcrypt_of(4), f"cheap {number}") for number in range(3)))
 
     assert order[-1] == "dear" or not HAS_LANES
-    pool.close()
 
 
 async def test_hashing_threads_let_others_go_first() -> None:

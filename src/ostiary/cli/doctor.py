@@ -24,7 +24,7 @@ from ostiary.cli.config import without_password
 from ostiary.cli.desk import DOCTOR_TELLS_MORE, Desk, explained, is_still_to_be_made, open_desk
 from ostiary.cli.elsewhere import answers, arrived, asked, asked_directory, refused_since, why_refused
 from ostiary.cli.output import Answer, TroubleError, answering, spoken
-from ostiary.crypto.hashing import HAS_LANES
+from ostiary.crypto.desks import HAS_LANES
 from ostiary.federation.ldap import LdapDirectory
 from ostiary.federation.providers import breached_passwords, build_federation
 from ostiary.identity import accounts, arrivals, audit

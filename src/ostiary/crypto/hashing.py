@@ -21,9 +21,7 @@ from functools import partial
 from itertools import count
 from typing import NamedTuple, Protocol
 
-from ostiary.crypto.desks import HAS_LANES, Desk, Width, fair_threads, new_desk
-
-__all__ = ["HAS_LANES", "Asker", "Bcrypt", "HashingBusyError", "HashingPool", "LoneTask", "Task", "Width", "fair_threads"]
+from ostiary.crypto.desks import HAS_LANES, Desk, Width, new_desk
 
 MOST_COST = 16
 """The most that is computed: 32 times what a cost of 11 takes. bcrypt itself goes to 31, which is days."""
@@ -56,8 +54,8 @@ class Asker(NamedTuple):
     is_gone: Callable[[], bool] = lambda: False
 
 
-class Task(Protocol):
-    """A hash to be computed."""
+class LoneTask(Protocol):
+    """A hash that takes a thread for itself."""
 
     @property
     def units(self) -> float:
@@ -69,10 +67,6 @@ class Task(Protocol):
         """Bytes that it needs while it is computed, when they are worth counting."""
         ...
 
-
-class LoneTask(Task, Protocol):
-    """A hash that takes a thread for itself."""
-
     def compute(self) -> bytes:
         """The hash. Raises ValueError for what cannot be computed, MemoryError."""
         ...
@@ -80,7 +74,7 @@ class LoneTask(Task, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bcrypt:
-    """See `Task`; the setting is `$2b$…` up to the salt, or a whole hash. They are computed side by side."""
+    """See `LoneTask`; the setting is `$2b$…` up to the salt, or a whole hash. These are computed side by side."""
 
     key: bytes = field(repr=False)
     setting: bytes = field(repr=False)
@@ -210,17 +204,17 @@ class HashingPool:
         self._sweep()
         passed: list[_Job] = []
         draining: _Thread | None = None
-        while self._queue and self._open_thread(draining) is not None:
+        while self._queue and (thread := self._open_thread(draining)) is not None:
             job = heapq.heappop(self._queue)
             if not self._is_wanted(job):
                 continue
-            thread = self._thread_for(job.task, draining)
-            if thread is not None:
+            has_memory = not self._memory or self._memory + job.task.memory <= self._most_memory
+            if isinstance(job.task, Bcrypt) or (has_memory and not thread.jobs):
                 self._turn = max(self._turn, job.tag)
                 self._begin(thread, job)
                 continue
             passed.append(job)
-            if draining is None and self._has_memory(job.task):
+            if draining is None and has_memory:
                 # Lanes that are always filled again would never leave a thread to it.
                 draining = min(self._threads, key=lambda thread: (thread.is_alone, len(thread.jobs)))
         for job in passed:
@@ -243,15 +237,6 @@ class HashingPool:
             if not thread.jobs or not (thread is draining or thread.is_alone or len(thread.jobs) >= Width.lanes)
         ]
         return min(open_threads, key=lambda thread: len(thread.jobs), default=None)
-
-    def _thread_for(self, task: Bcrypt | LoneTask, draining: _Thread | None) -> _Thread | None:
-        thread = self._open_thread(draining)
-        if isinstance(task, Bcrypt) or thread is None:
-            return thread
-        return None if thread.jobs or not self._has_memory(task) else thread
-
-    def _has_memory(self, task: Task) -> bool:
-        return not self._memory or self._memory + task.memory <= self._most_memory
 
     def _begin(self, thread: _Thread, job: _Job) -> None:
         job.began_at = time.monotonic()
@@ -297,7 +282,7 @@ class HashingPool:
                 job.answer.cancel()
         elif (error := work.exception()) is not None:
             thread.desk = new_desk()
-            for job in list(thread.jobs.values()):
+            for job in [job for job in thread.jobs.values() if isinstance(job.task, Bcrypt)]:
                 self._end(thread, job, error)
             self._hand_out()
         elif thread.jobs and not thread.is_alone:

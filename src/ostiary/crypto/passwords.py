@@ -20,7 +20,8 @@ import bcrypt
 import msgspec
 
 from ostiary.crypto import foreign
-from ostiary.crypto.hashing import MOST_COST, Asker, Bcrypt, HashingBusyError, HashingPool, LoneTask, fair_threads
+from ostiary.crypto.desks import fair_threads
+from ostiary.crypto.hashing import MOST_COST, Asker, Bcrypt, HashingBusyError, HashingPool, LoneTask
 
 __all__ = ["MOST_COST", "Asker", "HashingBusyError", "PasswordHash", "PasswordHasher", "Verdict", "imported", "is_affordable"]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from ostiary import __version__
-from ostiary.crypto.hashing import HashingPool, Width
+from ostiary.crypto.desks import Width
+from ostiary.crypto.hashing import HashingPool
 from ostiary.http.calls import Call, is_direct_loopback, json_response, raw_response, text_response
 from ostiary.http.wire import Wire
 from ostiary.identity import audit_chain

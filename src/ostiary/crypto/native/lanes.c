@@ -158,7 +158,9 @@ static PyObject *desk_work(PyObject *object, PyObject *nothing) {
     count = work(self->desk, ended);
     Py_END_ALLOW_THREADS
     self->is_taken = 0;
-    return pairs_of(ended, count);
+    PyObject *pairs = pairs_of(ended, count);
+    wipe(ended, sizeof ended);
+    return pairs;
 }
 
 static PyMethodDef DESK_METHODS[] = {
