@@ -29,8 +29,8 @@ from tests.services.redis import RedisServer
 
 STOP_SECONDS = 20
 UNNEEDED = {
-    "aiosmtplib", "alembic", "asyncpg", "cryptography.x509", "fastapi", "httpx", "joserfc", "ldap3", "lxml", "pydantic", "redis",
-    "signxml", "sqlalchemy.dialects.postgresql", "zxcvbn",
+    "aiosmtplib", "alembic", "argon2", "asyncpg", "cryptography.x509", "dotenv", "fastapi", "httpx", "joserfc", "ldap3", "lxml",
+    "pydantic", "redis", "signxml", "sqlalchemy.dialects.postgresql", "structlog", "zxcvbn",
 }  # fmt: skip
 """What only some deployments or some moments need (docs/decisions/014-parts.md)."""
 

@@ -12,11 +12,15 @@ from base64 import b64decode
 from binascii import Error
 from dataclasses import dataclass, field
 from hashlib import scrypt
-
-from argon2.exceptions import HashingError
-from argon2.low_level import Type, hash_secret_raw
+from typing import TYPE_CHECKING
 
 from ostiary.crypto.hashing import ALONE
+from ostiary.parts import Part
+
+if TYPE_CHECKING:
+    from argon2 import exceptions, low_level
+else:
+    exceptions, low_level = Part("argon2.exceptions"), Part("argon2.low_level")
 
 ARGON2ID = "argon2id"
 SCRYPT = "scrypt"
@@ -62,10 +66,10 @@ class Argon2id:
         raw = password.encode("utf-8", "surrogatepass")
         length = len(self.digest)
         try:
-            return hash_secret_raw(
-                raw, self.salt, self.passes, self.memory_kib, self.lanes, length, Type.ID, version=self.version
+            return low_level.hash_secret_raw(
+                raw, self.salt, self.passes, self.memory_kib, self.lanes, length, low_level.Type.ID, version=self.version
             )
-        except HashingError as error:
+        except exceptions.HashingError as error:
             raise (MemoryError if "llocation" in str(error) else ValueError)(str(error)) from error
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import structlog
-from structlog.typing import EventDict, Processor
+
+from ostiary.parts import Part
+
+if TYPE_CHECKING:
+    import structlog
+else:
+    structlog = Part("structlog")
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -29,21 +35,25 @@ _QUIETER = {
 }
 
 
-def _json_line(event: EventDict) -> str:
-    if event.get("exc_info"):
-        event = structlog.processors.format_exc_info(None, "", event)
-    return msgspec.json.encode(event, enc_hook=str).decode("utf-8", "replace")
+Line = dict[str, Any]
+
+
+def _json_line(line: Line) -> str:
+    if found := line.pop("exc_info", None):
+        error = sys.exc_info()[1] if found is True else found[1]
+        line["exception"] = "".join(traceback.format_exception(error)).rstrip()
+    return msgspec.json.encode(line, enc_hook=str).decode("utf-8", "replace")
 
 
 class _Output:
     """Which lines are written and what they look like; `set_up` chooses."""
 
     least = logging.INFO
-    render: Callable[[EventDict], str] = staticmethod(_json_line)
+    render: Callable[[Line], str] = staticmethod(_json_line)
 
 
 class _Log:
-    """This program's own lines, written at once; those of other libraries go by way of `logging`."""
+    """This program's own lines, written at once; those of other libraries come by way of `logging` (`_Others`)."""
 
     def info(self, event: str, **keys: Any) -> None:  # noqa: ANN401 - whatever the line should say
         """A line."""
@@ -61,32 +71,33 @@ class _Log:
         """The same with the trace of the exception that is being handled."""
         self._write("error", logging.ERROR, event, {**keys, "exc_info": True})
 
-    def _write(self, level: str, number: int, event: str, keys: EventDict) -> None:
+    def _write(self, level: str, number: int, event: str, keys: Line) -> None:
         if number < _Output.least:
             return
-        line = _placed(None, "", {**keys, "event": event, "level": level})
-        line["logger"] = "ostiary"
-        sys.stderr.write(f"{_rendered(None, '', line)}\n")
+        sys.stderr.write(f"{_rendered({**keys, 'event': event, 'level': level}, 'ostiary')}\n")
 
 
 log = _Log()
+
+
+class _Others(logging.Formatter):
+    """Lines of other libraries, as ours are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging`."""
+        line: Line = {"event": record.getMessage(), "level": record.levelname.lower()}
+        if record.exc_info:
+            line["exc_info"] = record.exc_info
+        return _rendered(line, record.name)
 
 
 def set_up(log_format: str, level: str) -> None:
     """Send every log line of this process to standard error in one format."""
     is_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     _Output.least = logging.getLevelNamesMapping()[level.upper()]
-    # Not the renderer's own choice: where `rich` is installed that shows local variables, and with them passwords.
-    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-    _Output.render = staticmethod(_json_line if is_json else lambda event: console(None, "", event))
-    shared: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, _placed]
+    _Output.render = staticmethod(_json_line if is_json else _console())
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _rendered],
-        ),
-    )
+    handler.setFormatter(_Others())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -95,15 +106,18 @@ def set_up(log_format: str, level: str) -> None:
         logging.getLogger(name).setLevel(quieter)
 
 
-def _rendered(_logger: object, _method: str, event: EventDict) -> str:
-    line = _Output.render(event)
-    # The text of somebody else's exception may have carried it here.
-    return _GIVES_ACCESS.sub("(hidden)", line) if "@" in line or "lp_" in line or "eyJ" in line else line
+def _console() -> Callable[[Line], str]:
+    # Not the renderer's own choice: where `rich` is installed that shows local variables, and with them passwords.
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    return lambda line: console(None, "", line)
 
 
-def _placed(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """With its moment, and the request that it belongs to."""
-    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+def _rendered(line: Line, logger: str) -> str:
+    """With its moment, the request that it belongs to, and who says it."""
+    line["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     if found := request_id.get():
-        event.setdefault("request_id", found)
-    return event
+        line.setdefault("request_id", found)
+    line["logger"] = logger
+    text = _Output.render(line)
+    # The text of somebody else's exception may have carried it here.
+    return _GIVES_ACCESS.sub("(hidden)", text) if "@" in text or "lp_" in text or "eyJ" in text else text

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
-from dotenv import dotenv_values
 
+from ostiary.parts import Part
 from ostiary.settings import misspelt, word_list
 from ostiary.settings.directory import Directory
 from ostiary.settings.pages import Pages
@@ -46,6 +46,11 @@ from ostiary.settings.subjects import (
     Sessions,
     Storage,
 )
+
+if TYPE_CHECKING:
+    import dotenv
+else:
+    dotenv = Part("dotenv")
 
 __all__ = [
     "Apple",
@@ -335,11 +340,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 def _environment() -> dict[str, str]:
     try:
-        from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+        found = dotenv.dotenv_values(".env") if Path(".env").exists() else {}
     except (OSError, UnicodeDecodeError) as error:
         text = f".env in this folder cannot be read ({type(error).__name__}). Make it readable, or remove it"
         raise SettingsError(text) from error
-    return {**from_file, **os.environ}
+    return {**{name: value for name, value in found.items() if value is not None}, **os.environ}
 
 
 def _resolve_files(environment: dict[str, str], known: set[str]) -> None:
