@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -244,3 +244,65 @@ async def test_a_commit_that_the_engine_refuses_is_no_commit(database: SQLite) -
     assert await notes.kept(database) == ["before"]
     async with asyncio.timeout(10):
         await notes.keep(database, "after")
+
+
+def in_the_file(path: str) -> set[str]:
+    """The names that are in the file itself, whatever its log has."""
+    with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM markers")}
+
+
+def log_size(path: str) -> int:
+    """Bytes."""
+    return Path(f"{path}-wal").stat().st_size
+
+
+async def copied(database: SQLite) -> None:
+    """Wait for the copy under way."""
+    copying = database._writer._checkpoints._copying
+    assert copying is not None
+    await copying
+
+
+async def test_the_log_is_copied_into_the_file_beside_the_commits(
+    database: SQLite, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "ROWS_PER_CHECKPOINT", 3)
+
+    await notes.keep(database, "a")
+    await notes.keep(database, "b")
+    before = in_the_file(path)
+    await notes.keep(database, "c")
+    await copied(database)
+
+    assert before == set()
+    assert in_the_file(path) == {"a", "b", "c"}
+
+
+async def test_what_no_copy_catches_up_with_is_copied_between_two_commits(
+    database: SQLite, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a log that is always written to would never begin anew."""
+    monkeypatch.setattr(sqlite, "ROWS_PER_CHECKPOINT", 3)
+    database._writer._checkpoints._connection.close()  # its copies fail from here on
+
+    for name in "abc":
+        await notes.keep(database, name)
+    await copied(database)
+    before = in_the_file(path)
+    await notes.keep(database, "d")
+    await notes.keep(database, "e")
+
+    assert before == set()
+    assert in_the_file(path) == {"a", "b", "c", "d"}
+
+
+async def test_the_log_stays_small_however_many_write(database: SQLite, path: str) -> None:
+    async def write(number: int) -> None:
+        for at in range(250):
+            await notes.keep(database, f"{number}-{at}", "x" * 1500)
+
+    await asyncio.gather(*map(write, range(16)))
+
+    assert len(await notes.kept(database)) == 4000
+    assert log_size(path) < 6_000_000

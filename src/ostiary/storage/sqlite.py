@@ -1,7 +1,8 @@
 """SQLite: reads inline on the loop, one writer whose commits are grouped and whose fsync never blocks the loop.
 
 A durable commit costs 160 us alone and 30 us in company (docs/decisions/002-data-layer.md), so units that wait for the writer
-while a commit is being written all go into the next one, each behind the first with a savepoint of its own.
+while a commit is being written all go into the next one, each behind the first with a savepoint of its own. What SQLite has in
+its log (WAL) is copied into the file beside the commits: within one of them, as SQLite would have it, it takes as long as ten.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ _compiled = Compiler(dialect.dialect(paramstyle="named"), dialect.insert)
 
 BUSY_SECONDS = 5.0
 MOST_UNITS_PER_COMMIT = 128
+ROWS_PER_CHECKPOINT = 400
+"""About a thousand pages, of which SQLite would make a checkpoint by itself: rows of ours lie in three indexes."""
+MOST_ROUNDS = 4
 
 
 def connect(path: str) -> sqlite3.Connection:
@@ -109,13 +113,70 @@ def _settle(done: asyncio.Future[None], error: BaseException | None) -> None:
         done.set_exception(error)
 
 
+class _Checkpoints:
+    """Copies the log into the file, in a thread and over a connection of its own, while commits go on.
+
+    The log begins anew only with a transaction that finds all of it copied at its begin. Where one follows another none would, so
+    that the writer copies the little that has come meanwhile itself, between two of them: `finish`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._connection = connect(path)
+        self._thread = _Thread("checkpoint")
+        self._copying: asyncio.Future[None] | None = None
+        self._rows_before = 0
+        self.is_unfinished = False
+
+    def begin_if_due(self, rows: int) -> None:
+        """Copy, if enough rows have been written since the last time. `rows` counts all that this process has written."""
+        if self._copying is not None or rows - self._rows_before < ROWS_PER_CHECKPOINT:
+            return
+        self._rows_before = rows
+        self._copying = self._thread.do(self._copy)
+        self._copying.add_done_callback(self._copied)
+
+    def finish(self, writer: sqlite3.Connection) -> None:
+        """Copy the rest. Only while nobody writes."""
+        self.is_unfinished = False
+        _copy_log(writer)
+
+    def close(self) -> None:
+        """Finish what is being copied, and close."""
+        self._thread.close()
+        self._connection.close()
+
+    def _copy(self) -> None:
+        # SQLite waits for the disk here only when nothing was committed meanwhile: the second round, of a few pages, mostly finds
+        # it so. Else `finish` waits.
+        before = 0
+        for _ in range(MOST_ROUNDS):
+            pages = _copy_log(self._connection)
+            if pages <= before:
+                return
+            before = pages
+
+    def _copied(self, _done: asyncio.Future[None]) -> None:
+        self._copying, self.is_unfinished = None, True
+
+
+def _copy_log(connection: sqlite3.Connection) -> int:
+    """How many pages the log had when the copy began; 0 when it failed, and then the log keeps what it has until the next."""
+    try:
+        is_busy, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error:
+        return 0
+    return 0 if is_busy else int(pages)
+
+
 class _Writer:
     """The one writing connection: handed from unit to unit; committed in its own thread when nobody else waits."""
 
     def __init__(self, path: str) -> None:
         self.connection = connect(path)
-        self.connection.execute("PRAGMA busy_timeout=0")
+        for pragma in ("busy_timeout=0", "wal_autocheckpoint=0"):
+            self.connection.execute(f"PRAGMA {pragma}")
         self._thread = _Thread("commit")
+        self._checkpoints = _Checkpoints(path)
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -162,6 +223,7 @@ class _Writer:
     async def close(self) -> None:
         """Wait for the commit under way, then close."""
         await self._idle.wait()
+        self._checkpoints.close()
         self._thread.close()
         self.connection.close()
 
@@ -221,7 +283,11 @@ class _Writer:
         if error is not None and self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
         group.settle(_translated(error) if error is not None else None)
-        self._pass_on()
+        self._checkpoints.begin_if_due(self.connection.total_changes)
+        if self._checkpoints.is_unfinished:
+            self._thread.do(lambda: self._checkpoints.finish(self.connection)).add_done_callback(lambda _: self._pass_on())
+        else:
+            self._pass_on()
 
 
 class SQLiteUnit:
