@@ -67,7 +67,7 @@ class Width:
 
     @classmethod
     def measure_once(cls) -> None:
-        """Takes about 35 ms the first time."""
+        """Takes about 45 ms the first time."""
         if not cls.is_measured:
             cls.is_measured = True
             cls.lanes = _lanes.calibrate()

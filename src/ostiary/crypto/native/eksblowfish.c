@@ -6,12 +6,13 @@
 #define _DEFAULT_SOURCE /* clock_gettime */
 #include "eksblowfish.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "pi.h"
 
-enum { FINAL_BLOCKS = 64, SAMPLE_ROUNDS = 6, SAMPLES = 5, LEAST_GAIN_PERCENT = 3 };
+enum { FINAL_BLOCKS = 64, SAMPLE_ROUNDS = 2, SAMPLES = 15 };
 
 static const char ALPHABET[] = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 /* "OrpheanBeholderScryDoubt" */
@@ -179,34 +180,22 @@ static double cpu_seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* Rounds per second of CPU that so many lanes do together. */
-static double speed(int count, churner *churner) {
-    static const struct setting SETTING = {.version = 'b', .cost = LEAST_COST};
-    struct lane lanes[MOST_LANES];
-    double best = 0;
-    for (int lane = 0; lane < count; lane++) lane_begin(&lanes[lane], &SETTING, (const uint8_t *)"calibration", (size_t)lane);
-    /* The best of several: what disturbs only ever slows down. */
-    for (int sample = 0; sample < SAMPLES; sample++) {
-        double began = cpu_seconds();
-        for (int round = 0; round < SAMPLE_ROUNDS; round++) advance(lanes, count, churner);
-        double found = SAMPLE_ROUNDS * count / (cpu_seconds() - began);
-        if (found > best) best = found;
-    }
-    return best;
+/* A way to compute, and the rounds per second of CPU that it was seen to do. */
+struct way {
+    churner *churner;
+    int count;
+    double speeds[SAMPLES];
+};
+
+static double speed(const struct way *way, struct lane *lanes) {
+    double began = cpu_seconds();
+    for (int round = 0; round < SAMPLE_ROUNDS; round++) advance(lanes, way->count, way->churner);
+    return SAMPLE_ROUNDS * way->count / (cpu_seconds() - began);
 }
 
-/* The number of lanes from which more bring little, and the speed of so many. */
-static int best_width(churner *churner, int least, int most, double *best) {
-    int chosen = least;
-    *best = speed(least, churner);
-    for (int count = least + 1; count <= most; count++) {
-        double found = speed(count, churner);
-        if (found * 100 > *best * (100 + LEAST_GAIN_PERCENT * (count - chosen))) {
-            chosen = count;
-            *best = found;
-        }
-    }
-    return chosen;
+static int by_speed(const void *one, const void *other) {
+    double difference = *(const double *)one - *(const double *)other;
+    return (difference > 0) - (difference < 0);
 }
 
 int lanes_use_hand(int is_wanted) {
@@ -216,9 +205,22 @@ int lanes_use_hand(int is_wanted) {
 }
 
 int lanes_calibrate(void) {
-    double compiled, by_hand = 0;
-    int chosen = best_width(churn_compiled, 1, MOST_LANES, &compiled), chosen_by_hand = 0;
-    if (hand_is_known()) chosen_by_hand = best_width(churn_by_hand, LEAST_BY_HAND, MOST_BY_HAND, &by_hand);
-    lanes_use_hand(by_hand > compiled);
-    return by_hand > compiled ? chosen_by_hand : chosen;
+    static const struct setting SETTING = {.version = 'b', .cost = LEAST_COST};
+    struct lane lanes[MOST_LANES];
+    struct way ways[2 * MOST_LANES];
+    int known = 0;
+    for (int count = 1; count <= MOST_LANES; count++) ways[known++] = (struct way){churn_compiled, count, {0}};
+    for (int count = LEAST_BY_HAND; count <= MOST_BY_HAND && hand_is_known(); count++)
+        ways[known++] = (struct way){churn_by_hand, count, {0}};
+    for (int lane = 0; lane < MOST_LANES; lane++)
+        lane_begin(&lanes[lane], &SETTING, (const uint8_t *)"calibration", (size_t)lane);
+    /* In turns: what disturbs lasts for longer than one way is tried. The median, since it comes and goes. */
+    for (int sample = 0; sample < SAMPLES; sample++)
+        for (int at = 0; at < known; at++) ways[at].speeds[sample] = speed(&ways[at], lanes);
+    for (int at = 0; at < known; at++) qsort(ways[at].speeds, SAMPLES, sizeof(double), by_speed);
+    struct way *chosen = &ways[0];
+    for (int at = 1; at < known; at++)
+        if (ways[at].speeds[SAMPLES / 2] >= chosen->speeds[SAMPLES / 2]) chosen = &ways[at];
+    lanes_use_hand(chosen->churner == churn_by_hand);
+    return chosen->count;
 }
