@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bench.load import CHAINED, Client, Stream
+from bench.production import BUILT_FOR
 from bench.server import Measured
 from bench.wire import Connection, Reply, request
 from bench.world import PASSWORD, SignedIn, fresh_email
@@ -237,12 +238,12 @@ def _accepted(connection: Connection, raw: bytes) -> Reply:
 def install(cache: Path) -> None:
     """Put what the peers need into the cache, unless it is there."""
     done = cache / "installed.json"
-    wanted = json.dumps([PYTHON_PACKAGES, NODE_PACKAGES])
+    wanted = json.dumps([PYTHON_PACKAGES, NODE_PACKAGES, BUILT_FOR])
     if done.exists() and done.read_text() == wanted:
         return
     cache.mkdir(parents=True, exist_ok=True)
     print(f"bench: installing the peers' packages into {cache}", file=sys.stderr)
-    _run([sys.executable, "-m", "venv", "venv"], cache)
+    _run([sys.executable, "-m", "venv", "--clear", "venv"], cache)
     _run([f"{cache}/venv/bin/pip", "install", "--quiet", *PYTHON_PACKAGES], cache)
     node = cache / "node"
     node.mkdir(exist_ok=True)

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from bench.load import ROOT
 
+BUILT_FOR = f"{sys.base_prefix} {sys.version}"
+"""The Python: one and the same for all that is measured."""
+
 
 def interpreter(cache: Path) -> Path | None:
     """A Python with exactly the packages of requirements.txt, made once and kept in the cache; None when they cannot be had."""
     lock, home = ROOT / "requirements.txt", cache / "production"
-    stamp, wanted = home / "locked", hashlib.sha256(lock.read_bytes()).hexdigest()
+    stamp, wanted = home / "locked", hashlib.sha256(lock.read_bytes() + BUILT_FOR.encode()).hexdigest()
     python = home / "bin" / "python"
     if stamp.exists() and stamp.read_text() == wanted:
         return python
