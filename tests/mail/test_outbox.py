@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product
 from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy import update
 
 from ostiary.crypto.sealing import SealBrokenError
 from ostiary.identity import notices
 from ostiary.mail import outbox
 from ostiary.mail.messages import Message
 from ostiary.mail.outbox import GIVE_UP_AFTER, LEASE, Row
+from ostiary.storage import tables
+from ostiary.storage.statements import Statement
 from tests.conftest import MakeHouse
 from tests.house import House
 from tests.services import free_port
@@ -54,6 +58,17 @@ async def test_each_mail_is_claimed_by_exactly_one_of_many_senders(house: House)
     ids = [row.id for taken in claimed for row in taken]
     assert len(ids) == len(set(ids)) == 10
     assert await claim(house) == []
+
+
+async def test_mails_leave_in_the_order_in_which_they_were_made(house: House) -> None:
+    """Those of one moment too, wherever the engine has put their rows since."""
+    await queue(house, 10)
+    made = sorted(row.id for row in await rows(house))
+    async with house.begin() as ctx:
+        for row_id, status in product(made[::3], ("abandoned", "queued")):
+            await ctx.db.run(Statement(update(tables.outbox).where(tables.outbox.c.id == row_id).values(status=status)))
+
+    assert [row.id for row in await claim(house)] == made
 
 
 async def test_a_mail_of_a_sender_that_died_is_sent_by_another(house: House) -> None:

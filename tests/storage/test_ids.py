@@ -23,5 +23,11 @@ def test_ids_stand_in_the_order_of_their_milliseconds() -> None:
     assert made == sorted(made)
 
 
+def test_ids_of_one_moment_stand_in_the_order_of_their_making() -> None:
+    made = [ordered_id(NOW + MILLISECOND * 2000) for _ in range(4096)]
+
+    assert made == sorted(made)
+
+
 def test_ids_of_one_moment_differ() -> None:
     assert len({ordered_id(NOW) for _ in range(10_000)}) == 10_000

@@ -55,7 +55,7 @@ _due = Query(
     Row,
     select(outbox)
     .where(or_(outbox.c.status == "queued", outbox.c.status == "sending"), outbox.c.due_at <= bindparam("now"))
-    .order_by(outbox.c.due_at)
+    .order_by(outbox.c.due_at, outbox.c.id)
     .limit(20),
 )
 _claim = Statement(
