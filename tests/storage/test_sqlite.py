@@ -297,6 +297,13 @@ async def test_what_no_copy_catches_up_with_is_copied_between_two_commits(
     assert in_the_file(path) == {"a", "b", "c", "d"}
 
 
+async def test_the_log_stays_small_where_rows_are_large(database: SQLite, path: str) -> None:
+    for number in range(120):
+        await notes.keep(database, f"{number}", "x" * 300_000)
+
+    assert log_size(path) < 20_000_000
+
+
 async def test_the_log_stays_small_however_many_write(database: SQLite, path: str) -> None:
     async def write(number: int) -> None:
         for at in range(250):

@@ -32,6 +32,8 @@ BUSY_SECONDS = 5.0
 MOST_UNITS_PER_COMMIT = 128
 ROWS_PER_CHECKPOINT = 400
 """About a thousand pages, of which SQLite would make a checkpoint by itself: rows of ours lie in three indexes."""
+MOST_PAGES = 4000
+"""Of the log, where rows are large or the copy does not come along: then the commit copies after all."""
 MOST_ROUNDS = 4
 
 
@@ -173,7 +175,7 @@ class _Writer:
 
     def __init__(self, path: str) -> None:
         self.connection = connect(path)
-        for pragma in ("busy_timeout=0", "wal_autocheckpoint=0"):
+        for pragma in ("busy_timeout=0", f"wal_autocheckpoint={MOST_PAGES}"):
             self.connection.execute(f"PRAGMA {pragma}")
         self._thread = _Thread("commit")
         self._checkpoints = _Checkpoints(path)
