@@ -50,6 +50,13 @@ async def test_a_million_keys_take_less_than_64_megabytes_and_push_out_no_lockou
     assert not [taken for taken in locked if taken.is_allowed]
 
 
+def test_behind_the_last_row_there_is_memory_of_ours() -> None:
+    """Debian 12's Python looks there (CPython's issue 105235), and where nothing is mapped the process ends."""
+    table = Table(64)
+
+    assert len(table._tags) > len(table.used)
+
+
 async def test_beyond_its_size_the_table_grows_no_more_and_a_lockout_still_stands() -> None:
     limits = MemoryLimits(most_sets=64)
     await spend(limits, GUARD, "locked", 10)
