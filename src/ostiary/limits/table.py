@@ -31,8 +31,8 @@ class Table:
         self.rows = 0
         """How many there are."""
         slots = most_sets * WAYS
-        # One tag more than there are rows: in older Pythons, Debian 12's too, `find` looks at some bytes behind where it should end
-        # (CPython's issue 105235), and what lies behind the last page may be nobody's: the process would end there.
+        # One tag more than there are rows: in older Pythons, Debian 12's too, `find` looks at some bytes behind where it should
+        # end (CPython's issue 105235), and what lies behind the last page may be nobody's: the process would end there.
         tags = _pages((slots + 1) * 8)
         self._find = tags.find
         self._tags = memoryview(tags).cast("Q")
