@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -119,7 +120,7 @@ class _Checkpoints:
     """Copies the log into the file, in a thread and over a connection of its own, while commits go on.
 
     The log begins anew only with a transaction that finds all of it copied at its begin. Where one follows another none would, so
-    that the writer copies the little that has come meanwhile itself, between two of them: `finish`.
+    that the writer copies the little that has come meanwhile itself, between two of them, when `is_unfinished` says so.
     """
 
     def __init__(self, path: str) -> None:
@@ -137,11 +138,6 @@ class _Checkpoints:
         self._copying = self._thread.do(self._copy)
         self._copying.add_done_callback(self._copied)
 
-    def finish(self, writer: sqlite3.Connection) -> None:
-        """Copy the rest. Only while nobody writes."""
-        self.is_unfinished = False
-        _copy_log(writer)
-
     def close(self) -> None:
         """Finish what is being copied, and close."""
         self._thread.close()
@@ -149,7 +145,7 @@ class _Checkpoints:
 
     def _copy(self) -> None:
         # SQLite waits for the disk here only when nothing was committed meanwhile: the second round, of a few pages, mostly finds
-        # it so. Else `finish` waits.
+        # it so. Else the writer waits.
         before = 0
         for _ in range(MOST_ROUNDS):
             pages = _copy_log(self._connection)
@@ -285,10 +281,11 @@ class _Writer:
         if error is not None and self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
         group.settle(_translated(error) if error is not None else None)
-        self._checkpoints.begin_if_due(self.connection.total_changes)
         if self._checkpoints.is_unfinished:
-            self._thread.do(lambda: self._checkpoints.finish(self.connection)).add_done_callback(lambda _: self._pass_on())
+            self._checkpoints.is_unfinished = False
+            self._thread.do(partial(_copy_log, self.connection)).add_done_callback(lambda _: self._pass_on())
         else:
+            self._checkpoints.begin_if_due(self.connection.total_changes)
             self._pass_on()
 
 
